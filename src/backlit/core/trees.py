@@ -1,0 +1,85 @@
+"""Nested containers of values: dicts, lists, tuples, named tuples and dataclasses, taken apart and put together again."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+Rebuild = Callable[[Iterator[Any]], Any]
+
+
+def flatten(tree: Any) -> tuple[list[Any], Rebuild]:
+    """The leaves of a tree, from left to right, and a function that builds the same tree from other leaves.
+
+    A dict is taken in its own order of keys. None has no leaves. Whatever is not a container is a leaf; an
+    object that defines `__backlit_flatten__() -> (children, build)` is a container too.
+
+    >>> leaves, rebuild = flatten({"w": [1, 2], "b": (3,)})
+    >>> leaves, rebuild(iter([10, 20, 30]))
+    ([1, 2, 3], {'w': [10, 20], 'b': (30,)})
+    """
+    leaves: list[Any] = []
+    return leaves, _flatten(tree, leaves)
+
+
+def _flatten(tree: Any, leaves: list[Any]) -> Rebuild:
+    opened = children_of(tree)
+    if opened is None:
+        leaves.append(tree)
+        return next
+    children, build = opened
+    rebuilders = [_flatten(child, leaves) for _, child in children]
+    return lambda values: build([rebuild(values) for rebuild in rebuilders])
+
+
+def children_of(tree: Any) -> tuple[list[tuple[str, Any]], Callable[[list[Any]], Any]] | None:
+    """The named children of a container and a function that builds it anew; None for a leaf."""
+    if tree is None:
+        return [], lambda _: None
+    kind = type(tree)
+    if isinstance(tree, dict):
+        keys = list(tree)
+        return [(f"[{key!r}]", tree[key]) for key in keys], lambda new: kind(zip(keys, new, strict=True))
+    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
+        return [(f".{name}", getattr(tree, name)) for name in tree._fields], lambda new: kind(*new)
+    if isinstance(tree, (list, tuple)):
+        return [(f"[{i}]", child) for i, child in enumerate(tree)], kind
+    if hasattr(kind, "__backlit_flatten__"):
+        opened: tuple[list[tuple[str, Any]], Callable[[list[Any]], Any]] = tree.__backlit_flatten__()
+        return opened
+    if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
+        names = [field.name for field in dataclasses.fields(tree) if field.init]
+        return (
+            [(f".{name}", getattr(tree, name)) for name in names],
+            lambda new: dataclasses.replace(tree, **dict(zip(names, new, strict=True))),
+        )
+    return None
+
+
+def paths(tree: Any, root: str = "") -> list[str]:
+    """How each leaf is reached from the root, in the order of `flatten`.
+
+    >>> paths({"w": [1, 2]}, "params")
+    ["params['w'][0]", "params['w'][1]"]
+    """
+    opened = children_of(tree)
+    if opened is None:
+        return [root]
+    return [path for step, child in opened[0] for path in paths(child, root + step)]
+
+
+def tree_map(function: Callable[..., Any], tree: Any, *others: Any) -> Any:
+    """The tree whose leaves are `function` of the leaves of the given trees, which all have the shape of the first.
+
+    >>> tree_map(lambda a, b: a + b, {"x": 1}, {"x": 2})
+    {'x': 3}
+    """
+    leaves, rebuild = flatten(tree)
+    columns: list[Sequence[Any]] = [leaves]
+    for other in others:
+        found = flatten(other)[0]
+        if len(found) != len(leaves):
+            raise ValueError(f"tree_map: one tree has {len(leaves)} leaves and another {len(found)}.")
+        columns.append(found)
+    return rebuild(iter([function(*row) for row in zip(*columns, strict=True)]))

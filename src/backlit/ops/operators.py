@@ -1,0 +1,99 @@
+"""Python's operators for values, with a fast path for scalars beside the plain one that it must equal.
+
+On two float64 scalars, and with nothing special going on, a node is made right here; everything else goes through
+`record`. `tests/ops/test_operators.py` holds the two to the same results.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from backlit.core.op import Elementwise, Op, operands, record
+from backlit.core.state import STATE
+from backlit.core.value import NO_EXTRA, Value, constant, next_serial
+from backlit.ops import arithmetic, powers
+
+_getframe = sys._getframe
+_new = object.__new__
+_UNDERSTOOD = (Value, float, int, complex, np.ndarray, np.generic, list)
+
+
+def fast_binary(op: Elementwise) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """The operator method and its reflected twin for an op of two inputs."""
+    scalar = op.scalar
+    assert scalar is not None
+
+    def method(self: Value, other: Any) -> Any:
+        kind = type(other)
+        x = self._data
+        if type(x) is float:
+            if kind is float or kind is int:
+                other = constant(float(other))
+            elif kind is not Value and not isinstance(other, Value):
+                return record(op, operands((self, other))) if isinstance(other, _UNDERSTOOD) else NotImplemented
+            y = other._data
+            if type(y) is float and not STATE.special and self._now is None and other._now is None:
+                try:
+                    data = scalar(x, y)
+                except (ArithmeticError, ValueError):  # where Python's floats raise, IEEE 754 has an answer
+                    return record(op, operands((self, other)))
+                node: Value = _new(Value)
+                node._data = data
+                node._op = op
+                node._a = self
+                node._b = other
+                node._grad = node._now = None
+                node._extra = NO_EXTRA
+                frame = _getframe(1)
+                node._code = frame.f_code
+                node._lasti = frame.f_lasti
+                node._serial = next_serial()
+                return node
+        return record(op, operands((self, other))) if isinstance(other, _UNDERSTOOD) else NotImplemented
+
+    def reflected(self: Value, other: Any) -> Any:
+        return record(op, operands((other, self))) if isinstance(other, _UNDERSTOOD) else NotImplemented
+
+    return method, reflected
+
+
+def plain_binary(op: Op) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """The same for an op without a fast path."""
+
+    def method(self: Value, other: Any) -> Any:
+        return record(op, operands((self, other))) if isinstance(other, _UNDERSTOOD) else NotImplemented
+
+    def reflected(self: Value, other: Any) -> Any:
+        return record(op, operands((other, self))) if isinstance(other, _UNDERSTOOD) else NotImplemented
+
+    return method, reflected
+
+
+def install(name: str, op: Op) -> None:
+    """Give `Value` the operator `__name__` and, for arithmetic, `__rname__`."""
+    fast = isinstance(op, Elementwise) and op.scalar is not None
+    method, reflected = fast_binary(op) if fast else plain_binary(op)  # type: ignore[arg-type]
+    for prefix, function in (("", method), ("r", reflected)):
+        function.__name__ = f"__{prefix}{name}__"
+        function.__qualname__ = f"Value.__{prefix}{name}__"
+        setattr(Value, function.__name__, function)
+
+
+for _name, _op in {
+    "add": arithmetic.ADD,
+    "sub": arithmetic.SUBTRACT,
+    "mul": arithmetic.MULTIPLY,
+    "truediv": arithmetic.DIVIDE,
+    "floordiv": arithmetic.FLOOR_DIVIDE,
+    "mod": arithmetic.REMAINDER,
+    "pow": powers.POW,
+}.items():
+    install(_name, _op)
+
+Value.__neg__ = arithmetic.negative  # type: ignore[method-assign,assignment]
+Value.__pos__ = arithmetic.positive  # type: ignore[method-assign,assignment]
+Value.__abs__ = arithmetic.abs_  # type: ignore[method-assign,assignment]

@@ -1,0 +1,168 @@
+"""Powers, roots, exponentials and logarithms."""
+
+from __future__ import annotations
+
+import math
+import operator
+from typing import Any
+
+import numpy as np
+
+from backlit.core.notation import ATOM, POWER, PRODUCT, call, templates
+from backlit.core.numbers import shape_of
+from backlit.core.op import Elementwise, Reals
+from backlit.core.value import INACTIVE, Value
+from backlit.ops.functions import binary, unary
+from backlit.ops.selection import WHERE
+
+_ANY = Reals(-3.0, 3.0)
+_AWAY_FROM_ZERO = Reals(-3.0, 3.0, avoid=(0.0,))
+_POSITIVE = Reals(0.3, 3.0)
+
+
+def known_number(x: Any) -> float | None:
+    """The number that a constant scalar holds; None for anything that may vary."""
+    if isinstance(x, Value):
+        if x._op is not None or x._grad is not INACTIVE or type(x._data) is not float:
+            return None
+        return float(x._data)
+    return float(x) if shape_of(x) == () else None
+
+
+def _power_by_base(y: Any, a: Any, b: Any) -> Any:
+    """b·a^(b-1); zero where b = 0, whatever a is."""
+    n = known_number(b)
+    if n is None:
+        return WHERE(b != 0, b * POW(a, b - 1.0), 0.0)
+    if n == 0.0:
+        return 0.0
+    return 1.0 if n == 1.0 else 2.0 * a if n == 2.0 else n * POW(a, n - 1.0)
+
+
+def _power_by_exponent(y: Any, a: Any, b: Any) -> Any:
+    """a^b·log a; zero at a = 0 for b ≥ 0, which is the limit from a > 0."""
+    return WHERE((a == 0) & (b >= 0), 0.0, y * LOG(a))
+
+
+LOG = Elementwise(
+    "log",
+    np.log,
+    scalar=math.log,
+    partials=(lambda y, x: 1.0 / x,),
+    notation=call("log", r"\log"),
+    domains=(_POSITIVE,),
+    doc="Natural logarithm, elementwise. -inf at 0, NaN below.",
+)
+POW = Elementwise(
+    "pow",
+    operator.pow,
+    scalar=math.pow,
+    partials=(_power_by_base, _power_by_exponent),
+    notation=templates("<0>**<1>", "{<0>}^{<1>}", POWER, (POWER + 1, POWER), POWER, (POWER + 1, 0)),
+    domains=(_POSITIVE, _ANY),
+    doc="x1 to the power x2, elementwise. NaN for a negative number to a power that is not whole. "
+    "The partial by x2 at x1 = 0 is taken as 0.",
+)
+SQUARE = Elementwise(
+    "square",
+    np.square,
+    scalar=lambda x: x * x,
+    partials=(lambda y, x: 2.0 * x,),
+    notation=templates("<0>**2", "{<0>}^{2}", POWER, (POWER + 1,)),
+    doc="x·x, elementwise.",
+)
+RECIPROCAL = Elementwise(
+    "reciprocal",
+    lambda x: np.divide(1, x, dtype=x.dtype if x.dtype.kind in "fc" else None),
+    scalar=lambda x: 1.0 / x,
+    partials=(lambda y, x: -(y * y),),
+    notation=templates("1 / <0>", r"\frac{1}{<0>}", PRODUCT, (PRODUCT + 1,), ATOM, ()),
+    domains=(_AWAY_FROM_ZERO,),
+    doc="1/x, elementwise.",
+)
+SQRT = Elementwise(
+    "sqrt",
+    np.sqrt,
+    scalar=math.sqrt,
+    partials=(lambda y, x: 0.5 / y,),
+    notation=templates("sqrt(<0>)", r"\sqrt{<0>}"),
+    domains=(_POSITIVE,),
+    doc="Square root, elementwise. NaN below 0; the derivative at 0 is infinite.",
+)
+HYPOT = Elementwise(
+    "hypot",
+    np.hypot,
+    partials=(lambda y, a, b: WHERE(y == 0, 0.0, a / y), lambda y, a, b: WHERE(y == 0, 0.0, b / y)),
+    notation=templates("hypot(<0>, <1>)", r"\sqrt{<0>^2 + <1>^2}", latex_needs=(POWER, POWER)),
+    domains=(_AWAY_FROM_ZERO, _AWAY_FROM_ZERO),
+    doc="sqrt(x1² + x2²) without overflow. Convention: the derivative at the origin is 0.",
+)
+EXP = Elementwise(
+    "exp",
+    np.exp,
+    scalar=math.exp,
+    partials=(lambda y, x: y,),
+    notation=templates("exp(<0>)", "e^{<0>}", latex_level=POWER),
+    doc="e to the power x, elementwise.",
+)
+EXPM1 = Elementwise(
+    "expm1",
+    np.expm1,
+    scalar=math.expm1,
+    partials=(lambda y, x: y + 1.0,),
+    doc="exp(x) - 1, elementwise, exact near 0.",
+)
+LOG1P = Elementwise(
+    "log1p",
+    np.log1p,
+    scalar=math.log1p,
+    partials=(lambda y, x: 1.0 / (1.0 + x),),
+    domains=(Reals(-0.7, 3.0),),
+    doc="log(1 + x), elementwise, exact near 0.",
+)
+LOG2 = Elementwise(
+    "log2",
+    np.log2,
+    scalar=math.log2,
+    partials=(lambda y, x: 1.0 / (x * math.log(2.0)),),
+    notation=call("log2", r"\log_{2}"),
+    domains=(_POSITIVE,),
+    doc="Logarithm to base 2, elementwise.",
+)
+LOG10 = Elementwise(
+    "log10",
+    np.log10,
+    scalar=math.log10,
+    partials=(lambda y, x: 1.0 / (x * math.log(10.0)),),
+    notation=call("log10", r"\log_{10}"),
+    domains=(_POSITIVE,),
+    doc="Logarithm to base 10, elementwise.",
+)
+
+
+def _logaddexp_share(a: Any, b: Any) -> Any:
+    """e^a / (e^a + e^b), right where both are the same infinity too."""
+    return WHERE(a == b, 0.5, 1.0 / (1.0 + EXP(b - a)))
+
+
+LOGADDEXP = Elementwise(
+    "logaddexp",
+    np.logaddexp,
+    partials=(lambda y, a, b: _logaddexp_share(a, b), lambda y, a, b: _logaddexp_share(b, a)),
+    notation=templates("logaddexp(<0>, <1>)", r"\log\left(e^{<0>} + e^{<1>}\right)"),
+    domains=(_ANY, _ANY),
+    doc="log(exp(x1) + exp(x2)), elementwise, without overflow.",
+)
+
+pow = binary(POW)
+square = unary(SQUARE)
+reciprocal = unary(RECIPROCAL)
+sqrt = unary(SQRT)
+hypot = binary(HYPOT)
+exp = unary(EXP)
+expm1 = unary(EXPM1)
+log = unary(LOG)
+log1p = unary(LOG1P)
+log2 = unary(LOG2)
+log10 = unary(LOG10)
+logaddexp = binary(LOGADDEXP)
