@@ -8,18 +8,18 @@ are treated inline there, since a net made of scalars spends its time in this lo
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from backlit.autodiff.rules import contribution
+from backlit.autodiff.rules import contribution, fit
 from backlit.core import dtypes
 from backlit.core.errors import DtypeError, GraphError, ShapeError, StaleGradientWarning
 from backlit.core.numbers import Abstract, as_data, dtype_of, quietly, shape_of
 from backlit.core.op import ONE, Elementwise, Linear, as_constant
 from backlit.core.site import user_frame
-from backlit.core.state import Because, because, mode
+from backlit.core.state import SPECIAL, Because, Mode, because, current_mode, mode
 from backlit.core.value import (
     INACTIVE,
     NO_EXTRA,
@@ -44,6 +44,7 @@ def pull_back(
     cts: dict[Value, Value] = {}
     masks: dict[Value, Any] = {}
     with mode(scope=None, because=None) as before:
+        observe = observer(before)
         for output, seed in zip(outputs, seeds, strict=True):
             if output in relevant:
                 old = cts.get(output)
@@ -63,6 +64,8 @@ def pull_back(
                 if found is None:
                     continue
                 term = found[0] if isinstance(found[0], Value) else as_constant(found[0], x.dtype)
+                if observe is not None:
+                    observe(node, index, ct, term)
                 old = cts.get(x)
                 if old is None:
                     cts[x] = term
@@ -72,6 +75,8 @@ def pull_back(
                     because(before, Because(x, None, "reverse"))
                     cts[x] = old + term
                     _join(masks, x, found[1])
+                    if observe is not None:
+                        observe(x, None, term, cts[x])
             if node not in targets:
                 del cts[node]
     return [cts.get(node) for node in wrt]
@@ -86,6 +91,18 @@ def _join(masks: dict[Value, Any], x: Value, mask: Any) -> None:
             masks[x] = masks[x] | mask
 
 
+Observe = Callable[[Value, int | None, Any, Any], None]
+
+
+def observer(now: Mode) -> Observe | None:
+    """Who wants to see each contribution: the `contribution` method of the one that watches, if it has one.
+
+    It is called with a node, the index of an input, the node's cotangent and what that gives for the input; and
+    with a node, None, a term and the sum, where several contributions were added up.
+    """
+    return getattr(now.watch, "contribution", None)
+
+
 Swept = tuple[dict[Value, Any], list[Value], list[Value]]
 
 
@@ -95,7 +112,29 @@ def sweep(output: Value, seed: Any) -> Swept:
     Also the leaves among them, and the active nodes that were reached only by what was not chosen (`where`, `relu`):
     nothing flows to those, so their gradient is zero.
     """
+    observe = observer(current_mode()) if SPECIAL else None
+    if observe is not None:
+        return quietly(_sweep_observed, output, seed, observe)  # type: ignore[no-any-return]
     return quietly(_sweep, output, seed)  # type: ignore[no-any-return]
+
+
+def _sweep_observed(output: Value, seed: Any, observe: Observe) -> Swept:
+    """`_sweep` without its fast path, and with someone who sees each contribution."""
+    leaves: list[Value] = []
+    untouched: list[Value] = []
+    cts: dict[Value, Any] = {output: seed}
+    masks: dict[Value, Any] = {}
+    for node in sorted(reachable((output,)), key=by_serial, reverse=True):
+        ct = cts.get(node)
+        if ct is None:
+            if node._grad is not INACTIVE:
+                untouched.append(node)
+        elif node._a is None:
+            leaves.append(node)
+        else:
+            node._grad = ct
+            _step(node, ct, cts, masks, set(), observe)
+    return cts, leaves, untouched
 
 
 def _sweep(output: Value, seed: Any) -> Swept:
@@ -156,35 +195,65 @@ def _sweep(output: Value, seed: Any) -> Swept:
 
 
 def _step(
-    node: Value, ct: Any, cts: dict[Value, Any], masks: dict[Value, Any], owned: set[Value]
+    node: Value,
+    ct: Any,
+    cts: dict[Value, Any],
+    masks: dict[Value, Any],
+    owned: set[Value],
+    observe: Observe | None = None,
 ) -> None:
     """Add what one node contributes to the cotangents of its inputs."""
     op, attrs, y = node._op, node._extra.attrs, node._data
     inputs = inputs_of(node)
     xs = [x._data for x in inputs]
+    if observe is None and type(op) is Elementwise and type(y) is np.ndarray and not op.selects and node not in masks:
+        for rule, x, data in zip(op.partials, inputs, xs, strict=True):
+            if rule is None or x._grad is INACTIVE:
+                continue
+            term = ct if rule is ONE else ct * rule(y, *xs, **attrs)
+            if type(data) is not np.ndarray or term.shape != data.shape or term.dtype is not data.dtype:
+                term = fit(term, data)
+            old = cts.get(x)
+            if old is None:
+                cts[x] = term
+            else:
+                cts[x] = old + term
+                masks.pop(x, None)
+        return
     mask = masks.get(node) if masks else None
     assert op is not None
+    plain = mask is None and type(y) is np.ndarray
     for index, x in enumerate(inputs):
         if x._grad is INACTIVE:
             continue
-        if index == 0 and mask is None and isinstance(op, Linear) and op.accumulate is not None:
+        if index == 0 and mask is None and isinstance(op, Linear) and op.accumulate is not None and observe is None:
             _accumulate(op, x, ct, xs, attrs, cts, owned)
             masks.pop(x, None)
             continue
-        try:
-            found = contribution(op, index, ct, mask, y, xs, attrs)
-        except (ArithmeticError, ValueError):
-            if type(y) is not float:
-                raise
-            strong = [np.float64(data) if type(data) is float else data for data in xs]
-            found = contribution(op, index, np.float64(ct), mask, np.float64(y), strong, attrs)
-        if found is None:
-            continue
-        term, present = found
+        if plain and type(op) is Linear and not op.jointly:
+            rule = op.transposes[index]
+            if rule is None:
+                continue
+            term, present = rule(ct, *xs, **attrs), None
+            if type(x._data) is not np.ndarray or term.shape != x._data.shape or term.dtype is not x._data.dtype:
+                term = fit(term, x._data)
+        else:
+            try:
+                found = contribution(op, index, ct, mask, y, xs, attrs)
+            except (ArithmeticError, ValueError):
+                if type(y) is not float:
+                    raise
+                strong = [np.float64(data) if type(data) is float else data for data in xs]
+                found = contribution(op, index, np.float64(ct), mask, np.float64(y), strong, attrs)
+            if found is None:
+                continue
+            term, present = found
         if type(x._data) is float and type(term) is not float:
             term = float(term)
         if present is not None and shape_of(present) == () and not present:
             continue  # a scalar that was not chosen
+        if observe is not None:
+            observe(node, index, ct, term)
         old = cts.get(x)
         if old is None:
             cts[x] = term
@@ -193,6 +262,8 @@ def _step(
         else:
             cts[x] = old + term
             _join(masks, x, present)
+            if observe is not None:
+                observe(x, None, term, cts[x])
 
 
 def _accumulate(
@@ -212,6 +283,8 @@ def _accumulate(
 
 def seed_for(output: Value, seed: Any, caller: str) -> Any:
     """The cotangent to start from: one for a scalar, else what the user gave, checked."""
+    if seed is None and type(output._data) is float:
+        return 1.0
     if not dtypes.is_real(output.dtype):
         raise DtypeError(
             f"{caller}: {describe(output)} has dtype {output.dtype.name}, and only real numbers (float16, float32, "
@@ -279,7 +352,7 @@ def _deposit(output: Value, leaves: list[tuple[Value, Any]]) -> None:
     again = {leaf: (before, after) for leaf, before, after in output._extra.deposits or ()}
     deposits = []
     for node, ct in leaves:
-        variable = node._extra.owner or node
+        variable = node if node._extra.owner is None else node._extra.owner
         before = variable._grad
         if again and node in again and again[node][1] is before:
             before = again[node][0]  # this output's own earlier contribution is replaced

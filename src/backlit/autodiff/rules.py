@@ -19,9 +19,9 @@ from backlit.core import dtypes
 from backlit.core.numbers import Abstract, Shape, dtype_of, shape_of
 from backlit.core.op import ONE, Attrs, Elementwise, Linear, Op, Special
 from backlit.core.value import Value
-from backlit.ops.creation import ASTYPE
+from backlit.ops.casting import ASTYPE
 from backlit.ops.selection import WHERE
-from backlit.ops.summation import RESHAPE, SUM
+from backlit.ops.summation import BROADCAST_TO, RESHAPE, SUM
 
 Contribution = tuple[Any, Any]  # a cotangent, and the mask of where it is present (None: everywhere)
 
@@ -42,7 +42,12 @@ def contribution(
         found = None
     if found is None or found[0] is None:
         return None
-    return fit(found[0], xs[index]), None if found[1] is None else _fit_mask(found[1], shape_of(xs[index]))
+    ct, mask = found
+    if mask is not None:
+        if shape_of(mask) != shape_of(ct):
+            mask = BROADCAST_TO(mask, shape=shape_of(ct))
+        mask = _fit_mask(mask, shape_of(xs[index]))
+    return fit(ct, xs[index]), mask
 
 
 def _by_partial(
@@ -108,7 +113,7 @@ def fit(ct: Any, like: Any) -> Any:
     shape, dtype = shape_of(like), dtype_of(like)
     if shape_of(ct) != shape:
         ct = _sum_to(ct, shape)
-    if dtype_of(ct) != dtype:
+    if dtype_of(ct) is not dtype and dtype_of(ct) != dtype:
         ct = ASTYPE(ct, dtype=dtype)
     return ct
 
@@ -120,7 +125,8 @@ def _sum_to(ct: Any, shape: Shape) -> Any:
         extra + i for i, length in enumerate(shape) if length == 1 and have[extra + i] != 1
     )
     if axes:
-        ct = SUM(ct, axis=axes, keepdims=False)
+        plain = type(ct) is np.ndarray
+        ct = np.add.reduce(ct, axis=axes, dtype=ct.dtype) if plain else SUM(ct, axis=axes, keepdims=False)
     return ct if shape_of(ct) == shape else RESHAPE(ct, shape=shape)
 
 
@@ -137,7 +143,14 @@ def tangent(op: Op, tangents: Sequence[Any], y: Any, xs: Sequence[Any], attrs: A
     if isinstance(op, Linear) and op.jointly:
         if all(t is None for t in tangents):
             return None
-        return op(*(_zeros(x) if t is None else t for t, x in zip(tangents, xs, strict=True)), **attrs)
+        last = len(op.transposes) - 1  # an input without a transpose is an index, and stays as it is
+        return op(
+            *(
+                t if t is not None else x if op.transposes[min(i, last)] is None else _zeros(x)
+                for i, (t, x) in enumerate(zip(tangents, xs, strict=True))
+            ),
+            **attrs,
+        )
     total = None
     for i, t in enumerate(tangents):
         if t is None:

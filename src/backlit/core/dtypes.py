@@ -23,6 +23,10 @@ ALL: dict[str, np.dtype[Any]] = {
 }  # fmt: skip
 
 
+STORED = "?bhilqBHILQefdFD"
+"""NumPy's one-letter codes of the dtypes that a value may have."""
+
+
 def as_dtype(dtype: Any) -> np.dtype[Any]:
     """The dtype object that a name, a Python type, a NumPy type or a dtype stands for.
 

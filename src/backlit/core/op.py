@@ -21,9 +21,19 @@ import numpy as np
 from backlit.core import dtypes
 from backlit.core.errors import BacklitError, DomainError, DtypeError, IndexingError, ShapeError
 from backlit.core.notation import Notation, call
-from backlit.core.numbers import Abstract, Shape, dtype_of, quietly, shape_of, stored, strong
-from backlit.core.site import is_library, user_frame
-from backlit.core.state import STATE, current_mode
+from backlit.core.numbers import (
+    Abstract,
+    Shape,
+    dtype_of,
+    enter_quiet,
+    leave_quiet,
+    quietly,
+    shape_of,
+    stored,
+    strong,
+)
+from backlit.core.site import IS_LIBRARY
+from backlit.core.state import SPECIAL, Mode, current_mode
 from backlit.core.value import (
     INACTIVE,
     NO_ATTRS,
@@ -95,9 +105,15 @@ class Op:
     samples: tuple[Sample, ...] = ()
     lower: Callable[..., Any] | None = None
 
+    differentiable: bool = field(init=False, default=True)
+
     def __post_init__(self) -> None:
         if self.notation is None:
             object.__setattr__(self, "notation", call(self.name))
+        object.__setattr__(self, "differentiable", self._has_rule())
+
+    def _has_rule(self) -> bool:
+        return True
 
     def __repr__(self) -> str:
         return f"<op {self.name}>"
@@ -110,21 +126,20 @@ class Op:
         for arg in args:
             if isinstance(arg, Value):
                 return record(self, operands(args), attrs)
-        return self.compute(args, attrs)
+        result = self.compute(args, attrs)
+        if type(result) is float and any(type(arg) is np.float64 for arg in args):
+            return np.float64(result)  # IEEE arithmetic was asked for: 1 / it must not raise
+        return result
 
     def compute(self, datas: Sequence[Any], attrs: Attrs) -> Any:
-        """The forward rule on stored data, giving stored data."""
-        return stored(quietly(self.evaluate, *datas, **attrs))
+        """The forward rule on stored data, giving stored data. NumPy may warn, unless it is called `quietly`."""
+        return stored(self.evaluate(*datas, **attrs))
 
     def infer(self, inputs: Sequence[Any], attrs: Attrs) -> Abstract:
         """Shape and dtype of the result from those of the inputs, without computing it."""
         assert self.shape is not None, f"{self.name} has no shape rule"
         dtype = self.dtype(*inputs, **attrs) if self.dtype else np.result_type(*(x.dtype for x in inputs))
         return Abstract(self.shape(*inputs, **attrs), np.dtype(dtype))
-
-    @property
-    def differentiable(self) -> bool:
-        return True
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -152,7 +167,7 @@ class Elementwise(Op):
                     return self.scalar(*datas, **attrs)
                 except (ArithmeticError, ValueError):  # IEEE 754 has an answer where Python's floats raise
                     datas = [np.float64(data) for data in datas]
-        return stored(quietly(self.evaluate, *datas, **attrs))
+        return stored(self.evaluate(*datas, **attrs))
 
     def infer(self, inputs: Sequence[Any], attrs: Attrs) -> Abstract:
         return Abstract(
@@ -160,8 +175,7 @@ class Elementwise(Op):
             self.dtype(*inputs, **attrs) if self.dtype else _tried(self, tuple(x.dtype for x in inputs)),
         )
 
-    @property
-    def differentiable(self) -> bool:
+    def _has_rule(self) -> bool:
         return any(partial is not None for partial in self.partials)
 
 
@@ -200,8 +214,7 @@ class Special(Op):
 class Constant(Op):
     """Has no derivative: comparisons, logic, `argmax`, creation. No gradient flows through it."""
 
-    @property
-    def differentiable(self) -> bool:
+    def _has_rule(self) -> bool:
         return False
 
     def infer(self, inputs: Sequence[Any], attrs: Attrs) -> Abstract:
@@ -269,20 +282,21 @@ def _tried(op: Op, kinds: tuple[Any, ...]) -> np.dtype[Any]:
 
 def operands(args: Sequence[Any]) -> tuple[Value, ...]:
     """The arguments as nodes. Plain numbers take the dtype of the values beside them; arrays become constants."""
-    kind: np.dtype[Any] | None = None
-    nodes: list[Any] = list(args)
+    nodes: list[Any] = []
     plain = False
-    for i, arg in enumerate(args):
+    for arg in args:
         if isinstance(arg, Value):
-            node = nodes[i] = arg if arg._now is None else arg._now
-            dtype = dtype_of(node._data)
-            kind = dtype if kind is None else np.promote_types(kind, dtype) if kind != dtype else kind
+            nodes.append(arg if arg._now is None else arg._now)
         else:
             plain = True
+            nodes.append(arg)
     if plain:
-        for i, arg in enumerate(nodes):
-            if not isinstance(arg, Value):
-                nodes[i] = as_constant(arg, kind)
+        kind: np.dtype[Any] | None = None
+        for node in nodes:
+            if isinstance(node, Value):
+                dtype = dtype_of(node._data)
+                kind = dtype if kind is None or kind is dtype else np.promote_types(kind, dtype)
+        nodes = [node if isinstance(node, Value) else as_constant(node, kind) for node in nodes]
     return tuple(nodes)
 
 
@@ -294,6 +308,8 @@ def as_constant(arg: Any, beside: np.dtype[Any] | None = None) -> Value:
     kind = type(arg)
     if kind is float and (beside is None or beside is dtypes.float64 or beside == dtypes.float64):
         return constant(arg)
+    if beside is not None and (kind is float or kind is int) and beside.kind == "f":
+        return constant(float(arg) if beside == dtypes.float64 else beside.type(arg))
     if kind in (float, int, bool, complex):
         if kind is bool or beside is None:
             dtype = np.result_type(type(arg))
@@ -309,7 +325,7 @@ def as_constant(arg: Any, beside: np.dtype[Any] | None = None) -> Value:
                 f"the number {arg} does not fit {dtype.name}, the dtype of the value beside it."
             ) from error
     from_user = np.asarray(arg)
-    if from_user.dtype.name not in dtypes.ALL:
+    if from_user.dtype.char not in dtypes.STORED:
         raise DtypeError(
             f"cannot compute with {type(arg).__name__} {arg!r:.60} beside a value: it is not a number "
             f"(NumPy gives it dtype {from_user.dtype})."
@@ -319,65 +335,88 @@ def as_constant(arg: Any, beside: np.dtype[Any] | None = None) -> Value:
     return constant(stored(from_user))
 
 
+_new = object.__new__
+
+
 def record(op: Op, inputs: tuple[Value, ...], attrs: Attrs = NO_ATTRS) -> Value:
     """A new node: the op applied to nodes. The only place where graphs grow, but for the fast path of scalars."""
-    if STATE.special:
-        return _record_in_mode(op, inputs, attrs)
-    active = False
+    mode = current_mode() if SPECIAL else None
+    active = mixed = False
+    floats = True
     datas = []
     for node in inputs:
         data = node._data
-        datas.append(data if type(data) is not float else _alone(data, inputs))
+        if type(data) is float:
+            mixed = True
+        else:
+            floats = False
         if node._grad is not INACTIVE:
             active = True
+        datas.append(data)
+    if mixed and not floats:
+        datas = [strong(data) for data in datas]
     try:
-        data = op.compute(datas, attrs)
+        if mode is not None and any(type(data) is Abstract for data in datas):
+            data = op.infer([Abstract(shape_of(d), dtype_of(d)) for d in datas], attrs)
+        else:
+            token = enter_quiet()
+            try:
+                data = op.compute(datas, attrs) if floats else op.evaluate(*datas, **attrs)
+            finally:
+                leave_quiet(token)
+            if type(data) is not np.ndarray or not data.ndim:
+                data = stored(data)
     except BacklitError as error:
         raise _located(op, inputs, attrs, error) from None
     except (ValueError, TypeError, IndexError, OverflowError) as error:
         raise _explained(op, inputs, attrs, error) from error
-    frame = sys._getframe(1)
-    while is_library(frame.f_code) and frame.f_back is not None:
-        frame = frame.f_back
-    return _node(op, inputs, attrs, data, active, frame.f_code, frame.f_lasti)
-
-
-def _alone(data: float, inputs: tuple[Value, ...]) -> Any:
-    """A Python float, but with a dtype of its own when it stands beside arrays."""
-    for node in inputs:
-        if type(node._data) is not float:
-            return np.float64(data)
-    return data
-
-
-_new = object.__new__
-
-
-def _node(
-    op: Op, inputs: tuple[Value, ...], attrs: Attrs, data: Any, active: bool, code: Any, lasti: int
-) -> Value:
-    node: Value = _new(Value)
-    node._op = op
+    result: Value = _new(Value)
+    result._op = op
+    result._data = data
+    result._now = None
+    result._serial = next_serial()
     count = len(inputs)
-    node._a = inputs[0] if count else None
-    node._b = inputs[1] if count > 1 else None
-    node._data = data
-    node._now = None
-    node._code = code
-    node._lasti = lasti
-    node._serial = next_serial()
-    node._extra = NO_EXTRA if not attrs and count <= 2 else Extra(attrs, inputs[2:])
-    kind = type(data)
-    node._grad = (
-        None
-        if active and op.differentiable and (kind is float or data.dtype.kind == "f")
-        else INACTIVE
-    )
-    if count == 2 and kind is np.ndarray and node._grad is None:
-        a, b = shape_of(inputs[0]._data), shape_of(inputs[1]._data)
-        if len(a) != len(b) and _square_from_vectors(a, b) and not _expanded(inputs, a, b):
-            node._own_extra().suspect = (a, b)
-    return node
+    result._a = inputs[0] if count else None
+    result._b = inputs[1] if count > 1 else None
+    result._extra = NO_EXTRA if not attrs and count <= 2 else Extra(attrs, inputs[2:])
+    if active and op.differentiable and (type(data) is float or data.dtype.kind == "f"):
+        result._grad = None
+        if count == 2 and type(data) is np.ndarray and data.ndim == 2 and datas[0].ndim != datas[1].ndim:
+            _suspect(result, inputs)
+    else:
+        result._grad = INACTIVE
+    if mode is not None and mode.because is not None:
+        result._code, result._lasti = None, 0
+    else:
+        frame = sys._getframe(1)
+        while IS_LIBRARY[frame.f_code] and frame.f_back is not None:
+            frame = frame.f_back
+        result._code, result._lasti = frame.f_code, frame.f_lasti
+    if mode is not None:
+        _mark(result, inputs, mode)
+    return result
+
+
+def _mark(node: Value, inputs: tuple[Value, ...], mode: Mode) -> None:
+    """Note on a new node what holds for the moment: its scope, what it serves, that it is not recorded."""
+    if mode.scope is not None or mode.because is not None:
+        extra = node._own_extra()
+        extra.scope, extra.because = mode.scope, mode.because
+    if not mode.recording:
+        extra = node._own_extra()
+        extra.cut = ("no_grad", node._op, tuple(weakref.ref(x) for x in inputs))
+        extra.attrs, extra.rest = NO_ATTRS, ()
+        node._op = node._a = node._b = None
+        node._grad = INACTIVE
+    if mode.watch is not None:
+        mode.watch(node)
+
+
+def _suspect(node: Value, inputs: tuple[Value, ...]) -> None:
+    """Note on a node where (n,) met (n, 1), lest it end in a loss."""
+    a, b = shape_of(inputs[0]._data), shape_of(inputs[1]._data)
+    if len(a) != len(b) and _square_from_vectors(a, b) and not _expanded(inputs, a, b):
+        node._own_extra().suspect = (a, b)
 
 
 def _square_from_vectors(a: Shape, b: Shape) -> bool:
@@ -394,42 +433,6 @@ def _expanded(inputs: tuple[Value, ...], a: Shape, b: Shape) -> bool:
     )
 
 
-def _record_in_mode(op: Op, inputs: tuple[Value, ...], attrs: Attrs) -> Value:
-    """`record` when something special holds: tracing, a name scope, `no_grad`, a watcher, a backward pass."""
-    mode = current_mode()
-    datas = [node._data for node in inputs]
-    try:
-        if any(type(data) is Abstract for data in datas):
-            data: Any = op.infer([Abstract(shape_of(d), dtype_of(d)) for d in datas], attrs)
-        else:
-            if any(type(data) is not float for data in datas):
-                datas = [strong(data) for data in datas]
-            data = op.compute(datas, attrs)
-    except BacklitError as error:
-        raise _located(op, inputs, attrs, error) from None
-    except (ValueError, TypeError, IndexError, OverflowError) as error:
-        raise _explained(op, inputs, attrs, error) from error
-    active = any(node._grad is not INACTIVE for node in inputs)
-    if mode.because is None:
-        frame = user_frame(1)
-        code, lasti = frame.f_code, frame.f_lasti
-    else:
-        code, lasti = None, 0
-    node = _node(op, inputs, attrs, data, active, code, lasti)
-    if mode.scope is not None or mode.because is not None:
-        extra = node._own_extra()
-        extra.scope, extra.because = mode.scope, mode.because
-    if not mode.recording:
-        extra = node._own_extra()
-        extra.cut = ("no_grad", op, tuple(weakref.ref(x) for x in inputs))
-        extra.attrs, extra.rest = NO_ATTRS, ()
-        node._op = node._a = node._b = None
-        node._grad = INACTIVE
-    if mode.watch is not None:
-        mode.watch(node)
-    return node
-
-
 # -- errors that teach ------------------------------------------------------------------------------------------
 
 
@@ -444,7 +447,7 @@ def _operand_lines(inputs: Sequence[Value]) -> str:
 
 
 def as_shown(node: Value) -> Value:
-    return node._extra.owner or node
+    return node if node._extra.owner is None else node._extra.owner
 
 
 def _attrs_text(attrs: Attrs) -> str:

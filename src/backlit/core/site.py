@@ -17,7 +17,17 @@ from types import CodeType, FrameType
 
 _ROOT = Path(__file__).parent.parent
 _LIBRARY = tuple(f"{_ROOT / floor}" for floor in ("core", "ops", "autodiff", "compiler", "nn", "optim"))
-_IS_LIBRARY: dict[CodeType, bool] = {}
+
+
+class _IsLibrary(dict[CodeType, bool]):
+    """Whether code belongs to the library's own floors and not to its user; found out once for each code object."""
+
+    def __missing__(self, code: CodeType) -> bool:
+        known = self[code] = code.co_filename.startswith(_LIBRARY)
+        return known
+
+
+IS_LIBRARY = _IsLibrary()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,24 +53,12 @@ class Site:
         return linecache.getline(self.file, self.line).strip()
 
 
-def is_library(code: CodeType) -> bool:
-    """Whether this code belongs to the library's own floors and not to its user."""
-    known = _IS_LIBRARY.get(code)
-    if known is None:
-        known = _IS_LIBRARY[code] = code.co_filename.startswith(_LIBRARY)
-    return known
-
-
 def user_frame(depth: int = 1) -> FrameType:
     """The innermost frame that is not the library's own, looking outward from `depth` frames above the caller."""
-    frame: FrameType | None = sys._getframe(depth + 1)
-    outermost = frame
-    while frame is not None:
-        if not is_library(frame.f_code):
-            return frame
-        outermost, frame = frame, frame.f_back
-    assert outermost is not None
-    return outermost
+    frame = sys._getframe(depth + 1)
+    while IS_LIBRARY[frame.f_code] and frame.f_back is not None:
+        frame = frame.f_back
+    return frame
 
 
 def site_of(code: CodeType, instruction: int) -> Site:

@@ -1,34 +1,36 @@
 """What holds for the moment in the running thread: the name scope, whether operations are recorded, and who watches.
 
-Nearly always nothing special holds, and the fast paths need to know just that; so `STATE.special` counts the
-threads in which something does, and only when it is not zero is the thread's own `Mode` looked up.
+Nearly always nothing special holds, and the fast paths need to know just that; so `SPECIAL` is empty then,
+and only when it is not is the thread's own `Mode` looked up.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from backlit.core.value import Value
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class Scope:
     """One call of a composite function, such as one `softmax`: its nodes can be shown folded under this name."""
 
-    name: str
-    parent: Scope | None = None
+    __slots__ = ("name", "parent")
+
+    def __init__(self, name: str, parent: Scope | None = None) -> None:
+        self.name = name
+        self.parent = parent
 
     def __str__(self) -> str:
         return f"{self.parent}/{self.name}" if self.parent else self.name
 
+    def __repr__(self) -> str:
+        return f"Scope({str(self)!r})"
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Because:
+
+class Because(NamedTuple):
     """Why a backward or forward-mode node exists: the forward node and the argument that it serves.
 
     `index` is None where the node adds up what several uses of `node` contribute.
@@ -39,23 +41,16 @@ class Because:
     mode: str  # "reverse" or "forward"
 
 
-@dataclass(frozen=True, slots=True)
-class Mode:
+class Mode(NamedTuple):
     scope: Scope | None = None
     recording: bool = True
     because: Because | None = None
     watch: Callable[[Value], None] | None = None  # called with every new node
 
 
-class State:
-    __slots__ = ("special",)
+SPECIAL: list[None] = []
+"""Holds one entry for each `mode` block that some thread is in; appending and popping need no lock."""
 
-    def __init__(self) -> None:
-        self.special = 0
-
-
-STATE = State()
-_LOCK = threading.Lock()
 _DEFAULT = Mode()
 
 
@@ -71,19 +66,29 @@ def current_mode() -> Mode:
     return _LOCAL.mode
 
 
-@contextmanager
-def mode(**changes: Any) -> Iterator[Mode]:
+class mode:
     """Change the mode of the running thread for the length of a `with` block."""
-    before = _LOCAL.mode
-    with _LOCK:
-        STATE.special += 1
-    _LOCAL.mode = replace(before, **changes)
-    try:
-        yield _LOCAL.mode
-    finally:
-        _LOCAL.mode = before
-        with _LOCK:
-            STATE.special -= 1
+
+    __slots__ = ("_after", "_before", "_changes")
+
+    def __init__(self, **changes: Any) -> None:
+        self._changes = changes
+
+    def __enter__(self) -> Mode:
+        before = self._before = _LOCAL.mode
+        get = self._changes.get
+        after = self._after = _LOCAL.mode = Mode(
+            get("scope", before.scope),
+            get("recording", before.recording),
+            get("because", before.because),
+            get("watch", before.watch),
+        )
+        SPECIAL.append(None)
+        return after
+
+    def __exit__(self, *_: object) -> None:
+        _LOCAL.mode = self._before
+        SPECIAL.pop()
 
 
 def because(base: Mode, reason: Because) -> None:
@@ -91,9 +96,8 @@ def because(base: Mode, reason: Because) -> None:
     _LOCAL.mode = Mode(base.scope, base.recording, reason, base.watch)
 
 
-@contextmanager
-def scope(name: str) -> Iterator[None]:
-    """Put the nodes made inside the block under a name, so that they can be shown folded.
+def scope(name: str) -> mode:
+    """Put the nodes made inside the `with` block under a name, so that they can be shown folded.
 
     >>> import backlit as bl
     >>> with bl.scope("energy"):
@@ -101,13 +105,11 @@ def scope(name: str) -> Iterator[None]:
     >>> str(e.scope)
     'energy'
     """
-    with mode(scope=Scope(name, _LOCAL.mode.scope)):
-        yield
+    return mode(scope=Scope(name, _LOCAL.mode.scope))
 
 
-@contextmanager
-def no_grad() -> Iterator[None]:
-    """Compute without recording: what is made inside the block has no inputs, so no gradient flows through it.
+def no_grad() -> mode:
+    """Compute without recording: what is made inside the `with` block has no inputs, so no gradient flows through it.
 
     >>> import backlit as bl
     >>> x = bl.Value(3.0)
@@ -116,5 +118,4 @@ def no_grad() -> Iterator[None]:
     >>> y.inputs
     ()
     """
-    with mode(recording=False):
-        yield
+    return mode(recording=False)

@@ -17,7 +17,7 @@ import numpy as np
 from backlit.core import dtypes
 from backlit.core.errors import ConversionError, GraphError, ShapeError, TracedValueError
 from backlit.core.numbers import Abstract, Shape, as_data, dtype_of, exposed, shape_of
-from backlit.core.site import Site, is_library, site_of, user_frame
+from backlit.core.site import IS_LIBRARY, Site, site_of, user_frame
 from backlit.core.state import Because, Scope
 
 if TYPE_CHECKING:
@@ -94,15 +94,18 @@ class Value:
 
     def __init__(self, data: Any, name: str | None = None, dtype: Any = None) -> None:
         if isinstance(data, Value):
-            raise ConversionError(
-                f"{describe(data)} is a value already. Use it as it is; "
-                "for a new variable with the same numbers write Value(x.data)."
-            )
+            node = current(data)
+            if node._op is not None and node._grad is not INACTIVE:
+                raise ConversionError(
+                    f"a new variable made of {describe(data)} would not remember how that was computed. Use it as it is, "
+                    "or, for a variable that starts from the same numbers, write Value(x.data)."
+                )
+            data = exposed(node._data)
         self._op = self._a = self._b = self._now = None
         self._data = as_data(data, dtype)
         self._grad = None if dtypes.is_real(dtype_of(self._data)) else INACTIVE
         frame = sys._getframe(1)
-        if is_library(frame.f_code):
+        if IS_LIBRARY[frame.f_code]:
             frame = user_frame(1)
         self._code, self._lasti = frame.f_code, frame.f_lasti
         self._serial = next_serial()
@@ -121,7 +124,7 @@ class Value:
         Assigning gives a variable new numbers of the same shape; they are converted to its dtype. Graphs built
         before keep the old ones. Raises GraphError on a value that was computed, ShapeError on another shape.
         """
-        data = (self._now or self)._data
+        data = (self if self._now is None else self._now)._data
         if type(data) is Abstract:
             raise TracedValueError(
                 f"{describe(self)} has no number yet: its function is being traced, and all that is known "
@@ -131,7 +134,7 @@ class Value:
 
     @data.setter
     def data(self, new: Any) -> None:
-        node = self._now or self
+        node = current(self)
         if node._op is not None:
             raise GraphError(
                 f"{describe(self)} was computed, so its numbers follow from its inputs and cannot be assigned. "
@@ -147,8 +150,14 @@ class Value:
 
     def _assign(self, data: Any) -> None:
         """Give this variable new stored data, without checks."""
-        self._now = leaf(data, owner=self)
-        self._now._grad = None if self._grad is not INACTIVE else INACTIVE
+        now: Value = _new(Value)
+        now._op = now._a = now._b = now._now = None
+        now._data = data
+        now._grad = INACTIVE if self._grad is INACTIVE else None
+        now._code, now._lasti, now._serial = self._code, self._lasti, next_serial()
+        now._extra = extra = Extra()
+        extra.owner, extra.name = self, self._extra.name
+        self._now = now
         if self._grad is not None and self._grad is not INACTIVE:
             self._own_extra().stale = True
 
@@ -165,7 +174,10 @@ class Value:
     def grad(self, new: Any) -> None:
         holder = self._grad_holder()
         if new is None:
-            holder._grad = None if dtypes.is_real(self.dtype) else INACTIVE
+            if holder._grad is not INACTIVE:
+                holder._grad = None
+            if not holder._extra.stale:
+                return
         else:
             data = as_data(new, self.dtype)
             if shape_of(data) != self.shape:
@@ -187,11 +199,11 @@ class Value:
     @property
     def shape(self) -> Shape:
         """Length of each axis; () for a scalar."""
-        return shape_of((self._now or self)._data)
+        return shape_of(current(self)._data)
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        return dtype_of((self._now or self)._data)
+        return dtype_of(current(self)._data)
 
     @property
     def ndim(self) -> int:
@@ -208,27 +220,27 @@ class Value:
     @property
     def name(self) -> str | None:
         """The name it was given; `site.variable` is the variable it was assigned to."""
-        return (self._now or self)._extra.name or self._extra.name
+        return current(self)._extra.name or self._extra.name
 
     @name.setter
     def name(self, new: str | None) -> None:
-        (self._now or self)._own_extra().name = new
+        current(self)._own_extra().name = new
         self._own_extra().name = new
 
     @property
     def op(self) -> Op | None:
         """The record of the operation that made it; None for a variable or a constant."""
-        return (self._now or self)._op
+        return current(self)._op
 
     @property
     def inputs(self) -> tuple[Value, ...]:
         """The values it was computed from."""
-        return tuple(as_user_sees(x) for x in inputs_of(self._now or self))
+        return tuple(as_user_sees(x) for x in inputs_of(current(self)))
 
     @property
     def attrs(self) -> Mapping[str, Any]:
         """The attributes of the operation, such as `axis`."""
-        return (self._now or self)._extra.attrs
+        return current(self)._extra.attrs
 
     @property
     def site(self) -> Site | None:
@@ -239,12 +251,12 @@ class Value:
     @property
     def scope(self) -> Scope | None:
         """The composite function it is a part of, such as `softmax`."""
-        return (self._now or self)._extra.scope
+        return current(self)._extra.scope
 
     @property
     def because(self) -> Because | None:
         """For a node of a backward or forward-mode graph: which node and which argument it serves."""
-        return (self._now or self)._extra.because
+        return current(self)._extra.because
 
     @property
     def label(self) -> str | None:
@@ -274,7 +286,7 @@ class Value:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Value:
         """A new variable with the same numbers, as a copy of a model needs; a computed value cannot be copied."""
-        node = self._now or self
+        node = current(self)
         if node._op is not None:
             raise GraphError(f"{describe(self)} was computed; copy the variables and compute it again.")
         twin = type(self)(exposed(node._data), name=self.name, dtype=self.dtype)
@@ -282,7 +294,7 @@ class Value:
         return twin
 
     def __reduce__(self) -> Any:
-        node = self._now or self
+        node = current(self)
         if node._op is not None:
             raise GraphError(f"{describe(self)} was computed, and a graph cannot be pickled; store its .data.")
         return type(self), (np.asarray(node._data)[()], self.name, self.dtype)
@@ -345,25 +357,27 @@ class Parameter(Value):
     __slots__ = ()
 
 
-def leaf(data: Any, owner: Value | None = None, active: bool = True) -> Value:
+_new = object.__new__
+
+
+def leaf(data: Any, active: bool = True) -> Value:
     """A node without inputs, from stored data."""
-    node: Value = object.__new__(Value)
-    node._op = node._a = node._b = node._now = None
-    node._data = data
-    node._grad = None if active and dtypes.is_real(dtype_of(data)) else INACTIVE
-    node._serial = next_serial()
-    if owner is None:
-        node._code, node._lasti, node._extra = None, 0, NO_EXTRA
-    else:
-        node._code, node._lasti = owner._code, owner._lasti
-        node._extra = extra = Extra()
-        extra.owner, extra.name = owner, owner._extra.name
+    node = constant(data)
+    if active and dtypes.is_real(dtype_of(data)):
+        node._grad = None
     return node
 
 
 def constant(data: Any) -> Value:
     """A node for a number or array that the user wrote beside a value; no gradient is computed for it."""
-    return leaf(data, active=False)
+    node: Value = _new(Value)
+    node._op = node._a = node._b = node._now = node._code = None
+    node._data = data
+    node._grad = INACTIVE
+    node._lasti = 0
+    node._serial = next_serial()
+    node._extra = NO_EXTRA
+    return node
 
 
 def inputs_of(node: Value) -> tuple[Value, ...]:
@@ -381,9 +395,28 @@ def current(value: Value) -> Value:
 
 
 def as_user_sees(node: Value) -> Value:
-    """The variable whose present value this leaf is; the node itself where there is none."""
+    """How a node of a graph is shown: as the variable whose present value it is, or, where that has been assigned
+    to since, as a leaf with the numbers that the graph used.
+    """
     owner = node._extra.owner
-    return owner if owner is not None and owner._now is node else node
+    if owner is not None and owner._now is node:
+        return owner
+    if node._now is None:
+        return node
+    then = leaf(node._data, active=node._grad is not INACTIVE) if node._op is None else _twin(node)
+    then._code, then._lasti, then._grad = node._code, node._lasti, node._grad
+    if node._extra.name is not None:
+        then._own_extra().name = node._extra.name
+    return then
+
+
+def _twin(node: Value) -> Value:
+    """The node as it was before it was written into, `x[i] = v`."""
+    twin: Value = object.__new__(Value)
+    for slot in ("_op", "_a", "_b", "_data", "_grad", "_code", "_lasti", "_serial", "_extra"):
+        setattr(twin, slot, getattr(node, slot))
+    twin._now = None
+    return twin
 
 
 def is_active(value: Value) -> bool:

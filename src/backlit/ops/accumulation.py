@@ -1,9 +1,9 @@
 """Running sums and products, and the two ops that the derivative of a running product is made of.
 
-The derivative of a product by one of its factors is the product of the others. Dividing the whole by the factor fails
-at zeros; here it is made of the products before and behind the factor, which is right for any number of zeros, and
-can be differentiated again. Every derivative of a running product is a linear recurrence, and so is every derivative
-of a linear recurrence: two ops are enough for all orders.
+The derivative of a product by one of its factors is the product of the others. Dividing the whole by the
+factor fails at zeros; here it is made of the products before and behind the factor, which is right for any
+number of zeros, and can be differentiated again. Every derivative of a running product is a linear
+recurrence, and so is every derivative of a linear recurrence: two ops are enough for all orders.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from backlit.core.numbers import Shape, dtype_of, shape_of
 from backlit.core.op import Linear, Op, Reals, Sample, Special, operands, record
 from backlit.core.value import Value
 from backlit.ops.axes import one_axis
-from backlit.ops.movement import concat
+from backlit.ops.joining import concat
 from backlit.ops.summation import asked_dtype, widened
 
 
@@ -40,7 +40,7 @@ def _accumulated_dtype(x: Any, *, dtype: Any = None, **attrs: Any) -> Any:
     return widened(x.dtype) if dtype is None else dtype
 
 
-# -- running sum -----------------------------------------------------------------------------------------------
+# -- running sum ---------------------------------------------------------------------------------------------
 
 
 def _cumulative_sum(x: Any, axis: int, reverse: bool = False, dtype: Any = None) -> Any:
@@ -73,7 +73,7 @@ CUMULATIVE_SUM: Linear = Linear(
 )
 
 
-# -- shift -----------------------------------------------------------------------------------------------------
+# -- shift ---------------------------------------------------------------------------------------------------
 
 
 def _shift(x: Any, axis: int, by: int) -> Any:
@@ -101,7 +101,7 @@ SHIFT: Linear = Linear(
 )
 
 
-# -- linear recurrence -----------------------------------------------------------------------------------------
+# -- linear recurrence ---------------------------------------------------------------------------------------
 
 
 def _recurrence(a: Any, b: Any, axis: int, reverse: bool = False) -> Any:
@@ -161,11 +161,11 @@ RECURRENCE: Special = Special(
         Sample(((1, 2), (1, 2)), {"axis": 0}),
         Sample(((0, 2), (0, 2)), {"axis": 0}),
     ),
-    doc="y[i] = a[i]·y[i-1] + b[i] along an axis, from y[0] = b[0] (from the end where `reverse`). Shapes alike.",
+    doc="y[i] = a[i]·y[i-1] + b[i] along an axis, from y[0] = b[0] (`reverse`: from the end). Shapes alike.",
 )
 
 
-# -- running product -------------------------------------------------------------------------------------------
+# -- running product -----------------------------------------------------------------------------------------
 
 
 def _cumulative_prod(
@@ -187,7 +187,7 @@ def _cumulative_prod(
 def _cumulative_prod_vjp(
     ct: Any, y: Any, x: Any, axis: int, reverse: bool = False, exclusive: bool = False, dtype: Any = None
 ) -> Any:
-    """Before the factor stands the product of those before it; behind it, a recurrence sums all that follows."""
+    """The product of all before the factor, times a recurrence that sums what follows it."""
     before = CUMULATIVE_PROD(x, axis=axis, reverse=reverse, exclusive=True)
     following = _next(ct, axis, reverse) if exclusive else ct
     return before * RECURRENCE(_next(x, axis, reverse), following, axis=axis, reverse=not reverse)
@@ -223,7 +223,7 @@ CUMULATIVE_PROD: Special = Special(
 )
 
 
-# -- public functions ------------------------------------------------------------------------------------------
+# -- public functions ----------------------------------------------------------------------------------------
 
 
 def _running(op: Op, x: Any, axis: int | None, dtype: Any, include_initial: bool, initial: int) -> Value:
@@ -248,10 +248,11 @@ def _running(op: Op, x: Any, axis: int | None, dtype: Any, include_initial: bool
 def cumulative_sum(
     x: Any, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False
 ) -> Value:
-    """Sums of the first 1, 2, 3, … elements along an axis; of the first 0, 1, 2, … with `include_initial`.
+    """Sums of the first 1, 2, 3, … elements along an axis; of 0, 1, 2, … with `include_initial`.
 
-    x: (…, n, …) -> the same shape, or n + 1 with `include_initial`. axis: may be left out for a 1-d array. dtype: in
-    which to add up; by default that of x, for whole numbers 64 bits. Raises ShapeError for an axis that is not there.
+    x: (…, n, …) -> the same shape, or n + 1 with `include_initial`. axis: may be left out for a 1-d array.
+    dtype: in which to add up; by default that of x, for whole numbers 64 bits. Raises ShapeError for an
+    axis that is not there.
 
     >>> cumulative_sum([1.0, 2.0, 3.0]).data
     array([1., 3., 6.])
@@ -262,7 +263,7 @@ def cumulative_sum(
 def cumulative_prod(
     x: Any, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False
 ) -> Value:
-    """Products of the first 1, 2, 3, … elements along an axis; of the first 0, 1, 2, … with `include_initial`.
+    """Products of the first 1, 2, 3, … elements along an axis; of 0, 1, 2, … with `include_initial`.
 
     Shapes, axis and dtype as in `cumulative_sum`. The derivative is right with zeros among the elements.
 

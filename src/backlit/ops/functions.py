@@ -8,8 +8,8 @@ from functools import wraps
 from typing import Any, TypeVar, cast
 
 from backlit.core.op import Elementwise, Op, operands, record
-from backlit.core.state import STATE, scope
-from backlit.core.value import NO_ATTRS, NO_EXTRA, Value, next_serial
+from backlit.core.state import SPECIAL, scope
+from backlit.core.value import INACTIVE, NO_ATTRS, NO_EXTRA, Value, next_serial
 
 _getframe = sys._getframe
 _new = object.__new__
@@ -34,7 +34,7 @@ def unary(op: Op) -> Callable[[Any], Value]:
     def function_of_scalar(x: Any, /) -> Value:
         if isinstance(x, Value):
             data = x._data
-            if type(data) is float and not STATE.special and x._now is None:
+            if type(data) is float and not SPECIAL and x._now is None:
                 try:
                     data = scalar(data)
                 except (ArithmeticError, ValueError):  # where Python's floats raise, IEEE 754 has an answer
@@ -43,7 +43,8 @@ def unary(op: Op) -> Callable[[Any], Value]:
                 node._data = data
                 node._op = op
                 node._a = x
-                node._grad = node._b = node._now = None
+                node._b = node._now = None
+                node._grad = INACTIVE if x._grad is INACTIVE else None
                 node._extra = NO_EXTRA
                 frame = _getframe(1)
                 node._code = frame.f_code

@@ -1,7 +1,7 @@
-"""Indices as nodes keep them: tuples that can be hashed, with one item for each axis up to the last restricted one.
+"""Indices as nodes keep them: tuples that can be hashed, with one item for each axis that is indexed.
 
-An item is a position (never negative), a `Slice`, None for a new axis, or `ARRAY` where the index is an array.
-The index arrays are inputs of the node, in their order.
+An item is a position (never negative), a `Slice`, None for a new axis, or `ARRAY` where the index is an
+array. The index arrays are inputs of the node, in their order.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,7 @@ ARRAY = Marker.ARRAY
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """A slice as it is kept in a node: only what differs from `:` is written, and nothing is negative but the step.
+    """A slice in its only form: no end is negative, and None where it is the end of the axis.
 
     >>> Slice(1, None, 2)
     1::2
@@ -59,25 +60,62 @@ def normal_slice(entry: slice, length: int) -> Slice:
     >>> normal_slice(slice(-3, None), 5), normal_slice(slice(None, None, -1), 5), normal_slice(slice(4, 1), 5)
     (2:, ::-1, 0:0)
     """
-    if entry.start is None and entry.stop is None and entry.step is None:
+    start, stop, step = entry.start, entry.stop, entry.step
+    if start is None and stop is None and step is None:
         return ALL
+    if type(start) in _PLAIN and type(stop) in _PLAIN and type(step) in _PLAIN:
+        return _normal_slice(start, stop, step, length)
     try:
-        start, stop, step = entry.indices(length)
+        taken = range(length)[entry]
     except TypeError:
         raise IndexingError(
-            f"getitem: the ends and the step of a slice are whole numbers or left out, not as in {entry}."
+            "getitem: the ends and the step of a slice are whole numbers or left out, unlike those of "
+            f"{start}:{stop}:{step}."
         ) from None
-    except ValueError:
-        raise IndexingError(f"getitem: the step of a slice cannot be zero, as it is in {entry}.") from None
-    count = len(range(start, stop, step))
-    if count == 0:
-        return ALL if length == 0 else Slice(0, 0)
-    if count == 1:
-        step = 1
-        stop = start + 1
+    return _written(taken, length)
+
+
+_PLAIN = (int, type(None))
+
+
+@lru_cache(maxsize=1024)
+def _normal_slice(start: int | None, stop: int | None, step: int | None, length: int) -> Slice:
+    if step == 0:
+        raise IndexingError(
+            "getitem: the step of a slice cannot be 0; leave it out, or write how far to go each time."
+        )
+    return _written(range(length)[start:stop:step], length)
+
+
+def _written(taken: range, length: int) -> Slice:
+    if not length or (len(taken) == length and taken.step > 0):
+        return ALL
+    if not taken:
+        return Slice(0, 0)
+    first, last, step = taken[0], taken[-1], 1 if len(taken) == 1 else taken.step
     if step > 0:
-        return Slice(start or None, None if stop + step > length and stop >= length else stop, step)
-    return Slice(None if start == length - 1 else start, None if stop < 0 else stop, step)
+        return Slice(first or None, None if last + step >= length else last + 1, step)
+    return Slice(None if first == length - 1 else first, None if last + step < 0 else last - 1, step)
+
+
+def basic_index(index: Any, shape: Shape) -> Index | None:
+    """The index for positions inside the shape and slices: the quick way. None for any other."""
+    entries = index if type(index) is tuple else (index,)
+    if len(entries) > len(shape):
+        return None
+    items: list[Item] = []
+    for entry, length in zip(entries, shape, strict=False):
+        if type(entry) is int:
+            if not -length <= entry < length:
+                return None
+            items.append(entry if entry >= 0 else entry + length)
+        elif type(entry) is slice:
+            items.append(normal_slice(entry, length))
+        else:
+            return None
+    while items and items[-1] is ALL:
+        items.pop()
+    return tuple(items)
 
 
 def slice_length(item: Slice, length: int) -> int:
@@ -103,15 +141,17 @@ def numpy_index(index: Index, arrays: Sequence[Any]) -> tuple[Any, ...]:
 
 
 def indexed_shape(shape: Shape, index: Index, arrays: Sequence[Shape]) -> Shape:
-    """The shape of `x[index]`. Arrays and, beside them, positions are broadcast together; the axes that they
-    make stand where the first of them does, or in front if a slice or a new axis separates them.
+    """The shape of `x[index]`, for index arrays of these shapes.
+
+    The arrays and, if there are any, the positions are broadcast together; the axes that they make stand
+    where the first of them does, or in front if a slice or a new axis comes between them.
 
     >>> indexed_shape((2, 3, 4), (0, ALL, ARRAY), [(5,)])
     (5, 3)
     """
     result: list[int] = []
     places: list[int] = []  # of the arrays and positions, within the index
-    first = 0  # in the result
+    first = 0  # where their axes begin, in the result
     rest = iter(shape)
     for i, item in enumerate(index):
         if item is None:
@@ -119,8 +159,8 @@ def indexed_shape(shape: Shape, index: Index, arrays: Sequence[Shape]) -> Shape:
             continue
         length = next(rest)
         if type(item) is Slice:
-            result.append(length if item is ALL else slice_length(item, length))
-        elif item is ARRAY or arrays:
+            result.append(slice_length(item, length))
+        elif arrays:
             first = first if places else len(result)
             places.append(i)
     result.extend(rest)
@@ -130,34 +170,39 @@ def indexed_shape(shape: Shape, index: Index, arrays: Sequence[Shape]) -> Shape:
         common = broadcast_shapes("getitem", arrays)
     except ShapeError:
         raise IndexingError(
-            f"the index arrays have shapes {', '.join(map(str, arrays))}, which do not broadcast together. "
-            "Each combination of rows and columns is taken by x[rows[:, None], columns]."
+            f"the index arrays have shapes {' and '.join(map(str, arrays))}, which do not broadcast. "
+            "For each combination of rows and columns write x[rows[:, None], columns]."
         ) from None
     if places[-1] - places[0] >= len(places):
         first = 0
     return (*result[:first], *common, *result[first:])
 
 
-def _out_of_range(shape: Shape, index: Index, arrays: Sequence[Any]) -> str | None:
-    """What is wrong with the first index array that reaches outside its axis."""
+def out_of_range(shape: Shape, index: Index, arrays: Sequence[Any]) -> str | None:
+    """What is wrong with the first index array that reaches outside its axis; None if there is none."""
     rest, axis = iter(arrays), 0
     for item in index:
         if item is ARRAY:
-            entries = np.asarray(next(rest))
-            length = shape[axis]
+            entries, length = np.asarray(next(rest)), shape[axis]
             outside = (entries < -length) | (entries >= length)
             if outside.any():
                 where = tuple(int(i) for i in np.argwhere(outside)[0])
-                at = f", at {where} of the index array" if where else ""
-                return _not_in(int(entries[where]), axis, length) + at + "."
+                place = where[0] if len(where) == 1 else where
+                at = f"\n  It stands at {place} in the index array." if where else ""
+                return f"{not_in(int(entries[where]), axis, length)}.{at}"
         if item is not None:
             axis += 1
     return None
 
 
-def _not_in(position: int, axis: int, length: int) -> str:
-    valid = f"there are {-length} to {length - 1}" if length else "it is empty"
-    return f"index {position} is outside axis {axis}, which has length {length} ({valid})"
+def not_in(position: int, axis: int, length: int) -> str:
+    """That a position is outside its axis, without a full stop.
+
+    >>> not_in(7, 0, 3)
+    'index 7 is outside axis 0, which has length 3 (-3 to 2 are inside)'
+    """
+    inside = f"has length {length} ({-length} to {length - 1} are inside)" if length else "is empty"
+    return f"index {position} is outside axis {axis}, which {inside}"
 
 
 def written_index(index: Index, arrays: Sequence[str]) -> str:
@@ -167,19 +212,25 @@ def written_index(index: Index, arrays: Sequence[str]) -> str:
     '0, 1:3, None, i'
     """
     rest = iter(arrays)
-    items = [next(rest) if item is ARRAY else repr(item) for item in index]
-    return ", ".join(items) or "..."
+    return ", ".join(next(rest) if item is ARRAY else repr(item) for item in index) or "..."
 
 
-def _notation(text: str, latex: str, values: int) -> Notation:
-    """A notation with `<0>`, `<1>` for the operands, of which the last are index arrays, and `<i>` for the index."""
+def index_notation(text: str, latex: str, values: int) -> Notation:
+    """A notation from templates with `<0>`, `<1>` for operands, `<i>` for the index and `<s>` for a shape.
+
+    The operands after the first `values` are the index arrays.
+    """
 
     def fill(template: str, operands: Sequence[str], attrs: Mapping[str, Any]) -> str:
-        out = template.replace("<i>", written_index(attrs["index"], operands[values:]))
-        out = out.replace("<s>", str(attrs.get("shape")))
-        for i in range(values):
-            out = out.replace(f"<{i}>", operands[i])
-        return out
+        written = written_index(attrs["index"], operands[values:])
+        parts = {"<i>": written, "<s>": str(attrs.get("shape"))}
+        parts |= {f"<{i}>": operands[i] for i in range(values)}
+        out, start = [], 0
+        for place in range(len(template)):  # one pass, since operands may hold anything
+            if place >= start and template[place : place + 3] in parts:
+                out += [template[start:place], parts[template[place : place + 3]]]
+                start = place + 3
+        return "".join([*out, template[start:]])
 
     return Notation(
         lambda x, attrs: fill(text, x, attrs),
@@ -189,5 +240,3 @@ def _notation(text: str, latex: str, values: int) -> Notation:
         ATOM,
         (ATOM,),
     )
-
-

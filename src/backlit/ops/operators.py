@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from backlit.core.op import Elementwise, Op, operands, record
-from backlit.core.state import STATE
-from backlit.core.value import NO_EXTRA, Value, constant, next_serial
-from backlit.ops import arithmetic, powers
+from backlit.core.state import SPECIAL
+from backlit.core.value import INACTIVE, NO_EXTRA, Value, constant, next_serial
+from backlit.ops import arithmetic, logic, namespace, powers
 
 _getframe = sys._getframe
 _new = object.__new__
@@ -36,7 +36,7 @@ def fast_binary(op: Elementwise) -> tuple[Callable[..., Any], Callable[..., Any]
             elif kind is not Value and not isinstance(other, Value):
                 return record(op, operands((self, other))) if isinstance(other, _UNDERSTOOD) else NotImplemented
             y = other._data
-            if type(y) is float and not STATE.special and self._now is None and other._now is None:
+            if type(y) is float and not SPECIAL and self._now is None and other._now is None:
                 try:
                     data = scalar(x, y)
                 except (ArithmeticError, ValueError):  # where Python's floats raise, IEEE 754 has an answer
@@ -46,7 +46,8 @@ def fast_binary(op: Elementwise) -> tuple[Callable[..., Any], Callable[..., Any]
                 node._op = op
                 node._a = self
                 node._b = other
-                node._grad = node._now = None
+                node._now = None
+                node._grad = INACTIVE if self._grad is INACTIVE and other._grad is INACTIVE else None
                 node._extra = NO_EXTRA
                 frame = _getframe(1)
                 node._code = frame.f_code
@@ -94,6 +95,33 @@ for _name, _op in {
 }.items():
     install(_name, _op)
 
+for _name, _op in {
+    "eq": logic.EQUAL,
+    "ne": logic.NOT_EQUAL,
+    "lt": logic.LESS,
+    "le": logic.LESS_EQUAL,
+    "gt": logic.GREATER,
+    "ge": logic.GREATER_EQUAL,
+    "and": logic.BITWISE_AND,
+    "or": logic.BITWISE_OR,
+    "xor": logic.BITWISE_XOR,
+    "lshift": logic.BITWISE_LEFT_SHIFT,
+    "rshift": logic.BITWISE_RIGHT_SHIFT,
+}.items():
+    install(_name, _op)
+
+
+def _matmul(self: Value, other: Any) -> Any:
+    return namespace.find("matmul")(self, other) if isinstance(other, _UNDERSTOOD) else NotImplemented
+
+
+def _rmatmul(self: Value, other: Any) -> Any:
+    return namespace.find("matmul")(other, self) if isinstance(other, _UNDERSTOOD) else NotImplemented
+
+
+Value.__matmul__ = _matmul  # type: ignore[method-assign]
+Value.__rmatmul__ = _rmatmul  # type: ignore[method-assign]
+Value.__invert__ = logic.bitwise_invert  # type: ignore[method-assign,assignment]
 Value.__neg__ = arithmetic.negative  # type: ignore[method-assign,assignment]
 Value.__pos__ = arithmetic.positive  # type: ignore[method-assign,assignment]
 Value.__abs__ = arithmetic.abs_  # type: ignore[method-assign,assignment]

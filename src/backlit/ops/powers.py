@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import numpy as np
 
-from backlit.core.notation import ATOM, POWER, PRODUCT, call, templates
-from backlit.core.numbers import shape_of
+from backlit.core import dtypes
+from backlit.core.errors import DtypeError
+from backlit.core.notation import ATOM, POWER, PRODUCT, SUM, call, templates
+from backlit.core.numbers import dtype_of, shape_of
 from backlit.core.op import Elementwise, Reals
 from backlit.core.value import INACTIVE, Value
 from backlit.ops.functions import binary, unary
+from backlit.ops.logic import ISINF
 from backlit.ops.selection import WHERE
 
 _ANY = Reals(-3.0, 3.0)
@@ -29,11 +34,19 @@ def known_number(x: Any) -> float | None:
     return float(x) if shape_of(x) == () else None
 
 
+def _power(x1: Any, x2: Any) -> Any:
+    """NumPy takes the square root for the power 1/2, which differs from it at -0.0 and -infinity."""
+    y = operator.pow(x1, x2)
+    if np.size(x2) == 1 and np.all(x2 == 0.5) and dtype_of(y).kind == "f":
+        return np.where(x1 == -math.inf, math.inf, y) + 0.0
+    return y
+
+
 def _power_by_base(y: Any, a: Any, b: Any) -> Any:
-    """b·a^(b-1); zero where b = 0, whatever a is."""
+    """b·a^(b-1); zero where b = 0, at a = 0 too."""
     n = known_number(b)
     if n is None:
-        return WHERE(b != 0, b * POW(a, b - 1.0), 0.0)
+        return WHERE((a == 0) & (b == 0), 0.0, b * POW(a, b - 1.0))
     if n == 0.0:
         return 0.0
     return 1.0 if n == 1.0 else 2.0 * a if n == 2.0 else n * POW(a, n - 1.0)
@@ -55,7 +68,7 @@ LOG = Elementwise(
 )
 POW = Elementwise(
     "pow",
-    operator.pow,
+    _power,
     scalar=math.pow,
     partials=(_power_by_base, _power_by_exponent),
     notation=templates("<0>**<1>", "{<0>}^{<1>}", POWER, (POWER + 1, POWER), POWER, (POWER + 1, 0)),
@@ -73,12 +86,12 @@ SQUARE = Elementwise(
 )
 RECIPROCAL = Elementwise(
     "reciprocal",
-    lambda x: np.divide(1, x, dtype=x.dtype if x.dtype.kind in "fc" else None),
+    lambda x: np.true_divide(1, x),
     scalar=lambda x: 1.0 / x,
     partials=(lambda y, x: -(y * y),),
     notation=templates("1 / <0>", r"\frac{1}{<0>}", PRODUCT, (PRODUCT + 1,), ATOM, ()),
     domains=(_AWAY_FROM_ZERO,),
-    doc="1/x, elementwise.",
+    doc="1/x, elementwise; the infinity of the same sign at 0.",
 )
 SQRT = Elementwise(
     "sqrt",
@@ -92,8 +105,11 @@ SQRT = Elementwise(
 HYPOT = Elementwise(
     "hypot",
     np.hypot,
+    scalar=math.hypot,
     partials=(lambda y, a, b: WHERE(y == 0, 0.0, a / y), lambda y, a, b: WHERE(y == 0, 0.0, b / y)),
-    notation=templates("hypot(<0>, <1>)", r"\sqrt{<0>^2 + <1>^2}", latex_needs=(POWER, POWER)),
+    notation=templates(
+        "hypot(<0>, <1>)", r"\sqrt{{<0>}^{2} + {<1>}^{2}}", latex_needs=(POWER + 1, POWER + 1)
+    ),
     domains=(_AWAY_FROM_ZERO, _AWAY_FROM_ZERO),
     doc="sqrt(x1² + x2²) without overflow. Convention: the derivative at the origin is 0.",
 )
@@ -109,7 +125,8 @@ EXPM1 = Elementwise(
     "expm1",
     np.expm1,
     scalar=math.expm1,
-    partials=(lambda y, x: y + 1.0,),
+    partials=(lambda y, x: EXP(x),),
+    notation=templates("expm1(<0>)", "e^{<0>} - 1", latex_level=SUM),
     doc="exp(x) - 1, elementwise, exact near 0.",
 )
 LOG1P = Elementwise(
@@ -117,6 +134,7 @@ LOG1P = Elementwise(
     np.log1p,
     scalar=math.log1p,
     partials=(lambda y, x: 1.0 / (1.0 + x),),
+    notation=templates("log1p(<0>)", r"\log\left(1 + <0>\right)", latex_needs=(SUM,)),
     domains=(Reals(-0.7, 3.0),),
     doc="log(1 + x), elementwise, exact near 0.",
 )
@@ -140,18 +158,73 @@ LOG10 = Elementwise(
 )
 
 
+# The logistic function stands here because it is the share of one exponential in the sum of two.
+
+
+def real_floats(function: Callable[..., Any], least: np.dtype[Any] = dtypes.float32) -> Callable[..., Any]:
+    """A forward rule for real numbers from one for float arrays, which is run in `least` or better.
+
+    The result has the dtype of x; float64 for integers and booleans. Raises DtypeError for complex numbers.
+    """
+
+    @wraps(function)
+    def evaluate(x: Any, **attrs: Any) -> Any:
+        dtype = dtype_of(x)
+        if dtype.kind == "c":
+            raise DtypeError(f"is defined for real numbers only, and its input is {dtype.name}.")
+        if dtype.kind != "f":
+            return function(np.asarray(x, dtypes.float64), **attrs)
+        working = np.promote_types(dtype, least)
+        if working == dtype:
+            return function(np.asarray(x), **attrs)
+        return function(np.asarray(x, working), **attrs).astype(dtype)
+
+    return evaluate
+
+
+def logistic(x: Any) -> Any:
+    """1 / (1 + exp(-x)) of an array; of negative numbers only is exp taken, so it cannot overflow."""
+    e = np.exp(-np.abs(x))
+    return np.where(x < 0, e, 1) / (1 + e)
+
+
+def logistic_of_float(x: float) -> float:
+    """1 / (1 + exp(-x)) of a float, likewise."""
+    if x >= 0.0:
+        return 1.0 / (1.0 + math.exp(-x))
+    e = math.exp(x)
+    return e / (1.0 + e)
+
+
+SIGMOID = Elementwise(
+    "sigmoid",
+    real_floats(logistic),
+    scalar=logistic_of_float,
+    partials=(lambda y, x: y * (1.0 - y),),  # reuses y; relative error grows with saturation above 0
+    notation=call("sigmoid", r"\sigma"),
+    doc="1 / (1 + exp(-x)), elementwise, without overflow. Between 0 and 1.",
+)
+
+
+def _logaddexp_of_floats(a: float, b: float) -> float:
+    high, low = (a, b) if a > b else (b, a)
+    return high if high in (math.inf, -math.inf) and low == low else high + math.log1p(math.exp(low - high))
+
+
 def _logaddexp_share(a: Any, b: Any) -> Any:
     """e^a / (e^a + e^b), right where both are the same infinity too."""
-    return WHERE(a == b, 0.5, 1.0 / (1.0 + EXP(b - a)))
+    return WHERE((a == b) & ISINF(a), 0.5, SIGMOID(a - b))
 
 
 LOGADDEXP = Elementwise(
     "logaddexp",
     np.logaddexp,
+    scalar=_logaddexp_of_floats,
     partials=(lambda y, a, b: _logaddexp_share(a, b), lambda y, a, b: _logaddexp_share(b, a)),
     notation=templates("logaddexp(<0>, <1>)", r"\log\left(e^{<0>} + e^{<1>}\right)"),
     domains=(_ANY, _ANY),
-    doc="log(exp(x1) + exp(x2)), elementwise, without overflow.",
+    doc="log(exp(x1) + exp(x2)), elementwise, without overflow. Convention where both are the same infinity: "
+    "each gets half of the gradient.",
 )
 
 pow = binary(POW)

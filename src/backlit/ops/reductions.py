@@ -1,6 +1,7 @@
 """Reductions: many elements become one along axes. Sums, products, extremes, truth, positions, counts.
 
-The names are those of the Array API, so in this file `sum`, `max`, `min`, `any` and `all` are not Python's own.
+The names are those of the Array API, so in this file `sum`, `max`, `min`, `any` and `all` are not Python's
+own.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from backlit.core.numbers import Shape, dtype_of, shape_of
 from backlit.core.op import Constant, Op, Reals, Sample, Special, operands, record
 from backlit.core.value import Value
 from backlit.ops.accumulation import CUMULATIVE_PROD
+from backlit.ops.accumulation import cumulative_prod as cumulative_prod
+from backlit.ops.accumulation import cumulative_sum as cumulative_sum
+from backlit.ops.accidents import warn_of_square
 from backlit.ops.axes import one_axis, some_axes, without_axes
 from backlit.ops.selection import WHERE
 from backlit.ops.summation import SUM, asked_dtype, axes_notation, spread, widened
@@ -46,7 +50,7 @@ _EMPTY = (
 )
 
 
-# -- product ---------------------------------------------------------------------------------------------------
+# -- product -------------------------------------------------------------------------------------------------
 
 
 def _prod(x: Any, axis: Axes, keepdims: bool = False, dtype: Any = None) -> Any:
@@ -56,7 +60,7 @@ def _prod(x: Any, axis: Axes, keepdims: bool = False, dtype: Any = None) -> Any:
 
 
 def _others(x: Any, axis: Axes) -> Any:
-    """For each element the product of all others along the axes, without a division, so right at zeros too."""
+    """For each element the product of all others along the axes, without a division: right at zeros too."""
     first, rest = axis[0], axis[1:]
     before = CUMULATIVE_PROD(x, axis=first, exclusive=True)
     behind = CUMULATIVE_PROD(x, axis=first, exclusive=True, reverse=True)
@@ -85,22 +89,22 @@ PROD: Special = Special(
 )
 
 
-# -- extremes --------------------------------------------------------------------------------------------------
+# -- extremes ------------------------------------------------------------------------------------------------
 
 
 def _extreme_shape(name: str, x: Any, axis: Axes, keepdims: bool) -> Shape:
     for a in axis:
         if x.shape[a] == 0:
             raise ShapeError(
-                f"{name} of no numbers: the shape is {x.shape}, so axis {a} is empty, and there is no {name} of "
-                f"nothing. Leave empty arrays out, or put a number in front with backlit.concat."
+                f"{name} of no numbers: the shape is {x.shape}, so axis {a} is empty, and there is no "
+                f"{name} of nothing. Leave empty arrays out, or put a number in front with backlit.concat."
             )
     return without_axes(x.shape, axis, keepdims)
 
 
 def _share(y: Any, x: Any, axis: Axes, keepdims: bool, numbers: Any) -> tuple[Any, Any]:
     """Which elements are the extreme one (or NaN, where that is the result), and how many share it."""
-    chosen = (x == spread(y, x, axis, keepdims)) | (x != x)  # noqa: PLR0124  NaN is not equal to itself
+    chosen = (x == spread(y, x, axis, keepdims)) | (x != x)  # NaN is not equal to itself
     return chosen, SUM(chosen, axis=axis, keepdims=True, dtype=dtype_of(numbers))
 
 
@@ -132,7 +136,7 @@ MAX = _extreme("max", np.maximum.reduce, "largest")
 MIN = _extreme("min", np.minimum.reduce, "smallest")
 
 
-# -- truth, positions, counts ----------------------------------------------------------------------------------
+# -- truth, positions, counts --------------------------------------------------------------------------------
 
 
 def _truth(name: str, reduce: Any, doc: str) -> Constant:
@@ -194,7 +198,7 @@ COUNT_NONZERO = Constant(
 )
 
 
-# -- public functions ------------------------------------------------------------------------------------------
+# -- public functions ----------------------------------------------------------------------------------------
 
 
 def _reduce(op: Op, x: Any, axis: Axis, keepdims: bool, dtype: Any = None) -> Value:
@@ -202,14 +206,17 @@ def _reduce(op: Op, x: Any, axis: Axis, keepdims: bool, dtype: Any = None) -> Va
     attrs: dict[str, Any] = {"axis": some_axes(axis, shape_of(x._data), op.name), "keepdims": bool(keepdims)}
     if dtype is not None and (kind := asked_dtype(op.name, x, dtype)) is not None:
         attrs["dtype"] = kind
+    if len(attrs["axis"]) == 2 == x.ndim:
+        warn_of_square(x)
     return record(op, (x,), attrs)
 
 
 def sum(x: Any, /, *, axis: Axis = None, dtype: Any = None, keepdims: bool = False) -> Value:
     """The sum of the elements along one axis, several, or all (None). 0 where there are none.
 
-    x: (*s) -> (*s without the axes), or with length 1 in their place if `keepdims`. dtype: in which to add up; by
-    default that of x, but 64 bits for whole numbers and booleans. Raises ShapeError for an axis that is not there.
+    x: (*s) -> (*s without the axes), or with length 1 in their place if `keepdims`. dtype: in which to add
+    up; by default that of x, but 64 bits for whole numbers and booleans. Raises ShapeError for an axis that
+    is not there.
 
     >>> sum([[1.0, 2.0], [3.0, 4.0]], axis=0).data
     array([4., 6.])
@@ -231,8 +238,8 @@ def prod(x: Any, /, *, axis: Axis = None, dtype: Any = None, keepdims: bool = Fa
 def max(x: Any, /, *, axis: Axis = None, keepdims: bool = False) -> Value:
     """The largest element along one axis, several, or all (None); NaN where one of them is NaN.
 
-    Shapes as in `sum`. Convention at a tie: the gradient is shared equally by those that tie. Raises ShapeError
-    where there are no elements. For the larger of two arrays see `maximum`.
+    Shapes as in `sum`. Convention at a tie: the gradient is shared equally by those that tie. Raises
+    ShapeError where there are no elements. For the larger of two arrays see `maximum`.
 
     >>> max([[1.0, 5.0], [7.0, 2.0]], axis=1).data
     array([5., 7.])
@@ -252,7 +259,7 @@ def min(x: Any, /, *, axis: Axis = None, keepdims: bool = False) -> Value:
 
 
 def any(x: Any, /, *, axis: Axis = None, keepdims: bool = False) -> Value:
-    """Whether any element along the axes is not 0 (NaN is not); False where there are none. Shapes as in `sum`.
+    """Whether any element along the axes is not 0; False where there are none. Shapes as in `sum`.
 
     >>> any([[False, True], [False, False]], axis=1).data
     array([ True, False])
@@ -285,10 +292,10 @@ def _find(op: Op, x: Any, axis: int | None, keepdims: bool) -> Value:
 
 
 def argmax(x: Any, /, *, axis: int | None = None, keepdims: bool = False) -> Value:
-    """The position of the largest element along an axis, or (None) in row-major order; the first if several tie.
+    """The position of the largest element along an axis, or of all in row-major order; the first at a tie.
 
-    x: (*s) -> (*s without the axis), int64. A NaN counts as larger than any number. No gradient flows through it.
-    Raises ShapeError where there are no elements.
+    x: (*s) -> (*s without the axis), int64. A NaN counts as larger than any number. No gradient flows
+    through it. Raises ShapeError where there are no elements.
 
     >>> argmax([[1.0, 5.0], [7.0, 2.0]], axis=1).data
     array([1, 0])
@@ -297,7 +304,7 @@ def argmax(x: Any, /, *, axis: int | None = None, keepdims: bool = False) -> Val
 
 
 def argmin(x: Any, /, *, axis: int | None = None, keepdims: bool = False) -> Value:
-    """The position of the smallest element along an axis, or (None) in row-major order; the first if several tie.
+    """The position of the smallest element along an axis, or of all in row-major order; the first at a tie.
 
     As `argmax`; a NaN counts as smaller than any number.
 

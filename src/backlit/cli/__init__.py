@@ -1,0 +1,1 @@
+"""Floor 8: how people reach it: the terminal."""

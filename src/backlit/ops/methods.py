@@ -1,0 +1,229 @@
+"""The methods of a value: the functions under their own names (`x.tanh()`, `x.sum()`), shapes, and conversions.
+
+The functions are found when first used, so that a program that only adds and multiplies loads only that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from backlit.core.errors import ConversionError, TracedValueError
+from backlit.core.numbers import Abstract, shape_of
+from backlit.core.value import Value, current, describe
+from backlit.ops import namespace
+
+_PLAIN = (
+    "abs sign floor ceil trunc round square reciprocal sqrt exp expm1 log log1p log2 log10 "
+    "sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh "
+    "sigmoid relu leaky_relu elu gelu silu softplus erf clip "
+    "isfinite isinf isnan matmul squeeze expand_dims take tile repeat roll flip"
+).split()
+_OVER_AXES = (
+    "sum prod max min any all argmax argmin mean var std logsumexp cumulative_sum cumulative_prod softmax log_softmax"
+).split()
+_ALIASES = {  # NumPy calls these on the elements of object arrays, and people know them
+    "arcsin": "asin", "arccos": "acos", "arctan": "atan",
+    "arcsinh": "asinh", "arccosh": "acosh", "arctanh": "atanh", "cumsum": "cumulative_sum",
+    "cumprod": "cumulative_prod", "rint": "round", "conjugate": "conj",
+}  # fmt: skip
+NAMES = (*_PLAIN, *_OVER_AXES, *_ALIASES)
+
+
+def _over_axes(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The axis may be given by position to a method, as NumPy's users do."""
+
+    def method(self: Value, axis: Any = None, **options: Any) -> Any:
+        return function(self, axis=axis, **options) if axis is not None else function(self, **options)
+
+    method.__doc__ = function.__doc__
+    return method
+
+
+def _missing(self: Value, name: str) -> Any:
+    """Find a method when it is first asked for, and keep it in the class."""
+    target = _ALIASES.get(name, name)
+    if target not in _PLAIN and target not in _OVER_AXES and target not in _ALIASES.values():
+        raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
+    function = namespace.find(target)
+    takes_axis = target in _OVER_AXES
+    method = _over_axes(function) if takes_axis else function
+    setattr(Value, name, method)
+    return getattr(self, name)
+
+
+def _reshape(self: Value, *shape: Any) -> Value:
+    """The same elements in another shape: `x.reshape(2, 3)` or `x.reshape((2, 3))`; one length may be -1."""
+    return namespace.find("reshape")(self, shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape)  # type: ignore[no-any-return]
+
+
+def _flatten(self: Value) -> Value:
+    """The elements in one axis."""
+    return namespace.find("reshape")(self, (-1,))  # type: ignore[no-any-return]
+
+
+def _transpose(self: Value, *axes: Any) -> Value:
+    """The axes in another order; in reverse order if none is given."""
+    order = axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes
+    return namespace.find("permute_dims")(self, order or tuple(reversed(range(self.ndim))))  # type: ignore[no-any-return]
+
+
+def _astype(self: Value, dtype: Any, copy: bool = True) -> Value:
+    """The same numbers in another dtype."""
+    return namespace.find("astype")(self, dtype, copy=copy)  # type: ignore[no-any-return]
+
+
+def _dot(self: Value, other: Any) -> Value:
+    """The product of vectors or matrices; of anything with a scalar, the plain product."""
+    if self.ndim == 0 or np.ndim(getattr(other, "data", other)) == 0:
+        return self * other
+    return self @ other
+
+
+def _turned(self: Value) -> Value:
+    """The axes in reverse order; for a matrix, its transpose."""
+    return _transpose(self)
+
+
+def _matrix_transpose(self: Value) -> Value:
+    """The last two axes exchanged."""
+    return namespace.find("matrix_transpose")(self)  # type: ignore[no-any-return]
+
+
+# -- conversions ------------------------------------------------------------------------------------------------
+
+
+def _number(self: Value, what: str) -> Any:
+    data = current(self)._data
+    if type(data) is float:
+        return data
+    if type(data) is Abstract:
+        raise TracedValueError(
+            f"{what} of {describe(self)}: while a function is traced, a value has no number, only {data!r}."
+        )
+    if shape_of(data) != ():
+        raise ConversionError(
+            f"{what} needs a scalar, and {describe(self)} has shape {shape_of(data)}. "
+            "Take one element, x[i], or reduce it, such as by x.sum()."
+        )
+    return data
+
+
+def _float(self: Value) -> float:
+    return float(_number(self, "float()"))
+
+
+def _int(self: Value) -> int:
+    return int(_number(self, "int()"))
+
+
+def _complex(self: Value) -> complex:
+    return complex(_number(self, "complex()"))
+
+
+def _index(self: Value) -> int:
+    data = _number(self, "an index")
+    if not isinstance(data, (np.integer, int)):
+        raise ConversionError(f"{describe(self)} is {self.dtype.name}; only integers can be an index.")
+    return int(data)
+
+
+def _bool(self: Value) -> bool:
+    data = current(self)._data
+    if type(data) is not float and type(data) is not Abstract and shape_of(data) != ():
+        raise ConversionError(
+            f"the truth of {describe(self)}, of shape {shape_of(data)}, is not one answer. "
+            "Write x.any() or x.all(); to choose element by element, backlit.where(x, a, b)."
+        )
+    return bool(_number(self, "bool()"))
+
+
+def _item(self: Value) -> Any:
+    """The number of a value that holds only one, as a Python number."""
+    data = current(self)._data
+    return data if type(data) is float else np.asarray(_number(self.reshape(()) if self.size == 1 else self, "item()")).item()
+
+
+def _tolist(self: Value) -> Any:
+    """The numbers as nested lists."""
+    return np.asarray(self.data).tolist()
+
+
+def _len(self: Value) -> int:
+    shape = self.shape
+    if not shape:
+        raise ConversionError(f"len() of {describe(self)}, which is a scalar and has no length.")
+    return shape[0]
+
+
+def _iter(self: Value) -> Iterator[Value]:
+    if not self.shape:
+        raise ConversionError(f"{describe(self)} is a scalar and cannot be iterated over.")
+    return (self[i] for i in range(self.shape[0]))
+
+
+def _getitem(self: Value, index: Any) -> Value:
+    return namespace_indexing().getitem(self, index)  # type: ignore[no-any-return]
+
+
+def _setitem(self: Value, index: Any, new: Any) -> None:
+    namespace_updates().setitem(self, index, new)
+
+
+def _at(self: Value) -> Any:
+    """`x.at[i].set(v)`, `.add(v)`, `.multiply(v)`: a new value with some elements changed; `x` stays as it is."""
+    return namespace_updates().at(self)
+
+
+def namespace_indexing() -> Any:
+    from backlit.ops import indexing  # loaded when first indexed
+
+    return indexing
+
+
+def namespace_updates() -> Any:
+    from backlit.ops import updates
+
+    return updates
+
+
+def _repr(self: Value) -> str:
+    node = current(self)
+    kind, data = type(self).__name__, node._data
+    parts = []
+    if type(data) is float:
+        parts.append(repr(data))
+    elif type(data) is Abstract:
+        parts.append(repr(data))
+    elif shape_of(data) == ():
+        parts.append(f"{data.item()!r}")
+    else:
+        text = np.array2string(np.asarray(data), separator=", ", prefix=f"{kind}(")
+        parts.append(text)
+    if self.dtype.name not in ("float64", "int64", "bool") and type(data) is not Abstract:
+        parts.append(f"dtype={self.dtype.name}")
+    if self.name is not None:
+        parts.append(f"name={self.name!r}")
+    grad = self.grad
+    if grad is not None and shape_of(grad) == ():
+        parts.append(f"grad={float(grad)!r}" if not isinstance(grad, Value) else f"grad={grad!r}")
+    if node._op is not None:
+        parts.append(f"op={node._op.name}")
+    return f"{kind}({', '.join(parts)})"
+
+
+def _format(self: Value, spec: str) -> str:
+    return format(self.item(), spec) if spec else repr(self)
+
+
+for _name, _function in {
+    "__getattr__": _missing, "__float__": _float, "__int__": _int, "__complex__": _complex, "__index__": _index,
+    "__bool__": _bool, "__len__": _len, "__iter__": _iter, "__getitem__": _getitem, "__setitem__": _setitem,
+    "__repr__": _repr, "__format__": _format, "item": _item, "tolist": _tolist, "reshape": _reshape,
+    "flatten": _flatten, "ravel": _flatten, "transpose": _transpose, "permute_dims": _transpose, "astype": _astype,
+    "dot": _dot, "T": property(_turned), "mT": property(_matrix_transpose), "at": property(_at),
+    "__dir__": lambda self: sorted({*object.__dir__(self), *NAMES}),
+}.items():  # fmt: skip
+    setattr(Value, _name, _function)
