@@ -6,7 +6,7 @@ from importlib import import_module
 import pytest
 
 import backlit.ops
-from backlit.autodiff.verify import verify
+from backlit.autodiff.verify import check_op
 from backlit.core.op import Op
 
 
@@ -26,7 +26,7 @@ ALL_OPS = all_ops()
 @pytest.mark.parametrize("op", ALL_OPS, ids=str)
 @pytest.mark.parametrize("seed", [0, 1])
 def test_all_modes_of_an_op_agree(op: Op, seed: int) -> None:
-    assert verify(op, seed) == []
+    assert check_op(op, seed) == []
 
 
 @pytest.mark.parametrize("op", ALL_OPS, ids=str)

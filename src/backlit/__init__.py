@@ -14,34 +14,35 @@ number in every gradient where it came from.
 from importlib import import_module
 from typing import Any
 
-from backlit.core import errors
-from backlit.core.state import no_grad, scope
-from backlit.core.value import Parameter, Value, values
-from backlit.ops import methods, numpy_protocol, operators
 from backlit.ops.namespace import FUNCTIONS
-
-# autodiff gives values their backward()
-from backlit.autodiff import reverse  # isort: skip
 
 __version__ = "0.1.0"
 __array_api_version__ = "2024.12"
 
-_LAZY = {
+
+def _from(module: str, names: str) -> dict[str, tuple[str, str]]:
+    return {name: (f"backlit.{module}", name) for name in names.split()}
+
+
+_LAZY: dict[str, tuple[str, str]] = {
+    **_from("ops.face", "Value Parameter values no_grad scope"),
     **FUNCTIONS,
-    **{name: (f"backlit.autodiff.{module}", name) for module, names in {
-        "transforms": "grad value_and_grad vjp jvp linearize jacobian hessian hvp",
-        "numerical": "numerical_grad",
-        "check": "check CheckReport",
-        "nonfinite": "trace_nonfinite",
-        "custom": "custom_derivative",
-    }.items() for name in names.split()},
-    **{name: ("backlit.core.dtypes", name) for name in (
-        "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64 complex64 complex128"
-    ).split()},
-    **{name: ("backlit.core.errors", name) for name in dir(errors) if name.startswith(("Backlit",)) or name.endswith(
-        ("Error", "Warning")
-    )},
-}  # fmt: skip
+    **_from("autodiff.transforms", "grad value_and_grad vjp jvp linearize jacobian hessian hvp"),
+    **_from("autodiff.numerical", "numerical_grad"),
+    **_from("autodiff.check", "check CheckReport"),
+    **_from("autodiff.verify", "check_op"),
+    **_from("autodiff.nonfinite", "trace_nonfinite"),
+    **_from("autodiff.custom", "custom_derivative"),
+    **_from(
+        "core.dtypes",
+        "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64 complex64 complex128",
+    ),
+    **_from(
+        "core.errors",
+        "BacklitError ShapeError DtypeError DomainError IndexingError GraphError ConversionError TracedValueError "
+        "NonFiniteError ExpressionError DataError BacklitWarning BroadcastWarning StaleGradientWarning NonFiniteWarning",
+    ),
+}
 _CONSTANTS = {
     "pi": 3.141592653589793,
     "e": 2.718281828459045,
@@ -51,22 +52,35 @@ _CONSTANTS = {
 }
 _MODULES = {"random": "backlit.ops.random"}
 
-__all__ = ["Parameter", "Value", "no_grad", "random", "scope", "values", *_LAZY, *_CONSTANTS]
+__all__ = [*_LAZY, *_CONSTANTS, *_MODULES]  # noqa: PLE0604  (a table, not a list of literals)
 
 
 def __getattr__(name: str) -> Any:
-    """Names are loaded when first used, so that `import backlit` costs little more than `import numpy`."""
-    if name in _LAZY:
-        module, attribute = _LAZY[name]
-        found = getattr(import_module(module), attribute)
-    elif name in _CONSTANTS:
-        found = _CONSTANTS[name]
-    elif name in _MODULES:
-        found = import_module(_MODULES[name])
+    """Names are loaded when first used, so that importing Backlit costs little."""
+    if name in _CONSTANTS:
+        found: Any = _CONSTANTS[name]
+    elif name in _LAZY or name in _MODULES:
+        _complete()
+        if name in _LAZY:
+            module, attribute = _LAZY[name]
+            found = getattr(import_module(module), attribute)
+        else:
+            found = import_module(_MODULES[name])
     else:
         raise AttributeError(f"module 'backlit' has no attribute {name!r}")
     globals()[name] = found
     return found
+
+
+def _complete() -> None:
+    """See that values have their operators and methods, and a `backward()`, which loads autodiff when first called."""
+    value = import_module("backlit.ops.face").Value
+    if "backward" not in vars(value):
+        value.backward = _backward
+
+
+def _backward(self: Any, seed: Any = None) -> None:
+    import_module("backlit.autodiff.reverse").backward(self, seed)
 
 
 def __dir__() -> list[str]:

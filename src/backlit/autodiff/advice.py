@@ -17,7 +17,7 @@ _INSIDE_ONE = ("arcsin", "arccos", "arctanh", "asin", "acos", "atanh")
 def forward_advice(
     name: str, there: Sequence[float | None], value: float, dtype: np.dtype[Any], inputs: Sequence[Value]
 ) -> str | None:
-    """How to avoid that an op gives this value for the numbers `there`; None where nothing special is known."""
+    """How to avoid that an op gives this value for the numbers `there`; None where nothing is known."""
     a = there[0] if there else None
     b = there[1] if len(there) > 1 else None
     if name in _LOGARITHMS and a is not None:
@@ -25,7 +25,9 @@ def forward_advice(
     if name == "log1p" and a is not None:
         return f"log1p takes numbers above -1, and got {a}."
     if name == "sqrt" and a is not None and a < 0:
-        return f"{a} has no real square root. If it should be 0 but for rounding, write sqrt(maximum(x, 0.0))."
+        return (
+            f"{a} has no real square root. If it should be 0 but for rounding, write sqrt(maximum(x, 0.0))."
+        )
     if name == "divide" and b == 0:
         kind = "0/0 is NaN" if a == 0 else "division by zero is infinite"
         return (
@@ -42,9 +44,12 @@ def forward_advice(
         if a < 0 and math.isnan(value):
             return f"{a} to a power that is not whole is not real; abs(x) ** p, or a whole power, is."
         if a == 0 and b < 0:
-            return "0 to a negative power is infinite. Where x may be 0: where(x != 0, where(x != 0, x, 1.0) ** p, 0.0)."
+            return (
+                "0 to a negative power is infinite. Where x may be 0: "
+                "where(x != 0, where(x != 0, x, 1.0) ** p, 0.0)."
+            )
     if name in _INSIDE_ONE and a is not None:
-        return f"{name} takes numbers between -1 and 1, and got {a}. If rounding pushed it out: clip(x, -1.0, 1.0)."
+        return f"{name} takes -1 to 1, and got {a}. If rounding pushed it out: clip(x, -1.0, 1.0)."
     if name in ("acosh", "arccosh") and a is not None:
         return f"{name} takes numbers from 1 upward, and got {a}."
     if math.isinf(value) and not any(number is not None and math.isinf(number) for number in there):
@@ -71,7 +76,9 @@ def _of_logarithm(name: str, a: float, inputs: Sequence[Value]) -> str:
 
 def _of_exponential(name: str, dtype: np.dtype[Any]) -> str:
     largest = float(np.finfo(dtype).max)
-    limit = {"exp2": math.log2(largest), "sinh": math.asinh(largest), "cosh": math.asinh(largest)}.get(name, math.log(largest))
+    limit = {"exp2": math.log2(largest), "sinh": math.asinh(largest), "cosh": math.asinh(largest)}.get(
+        name, math.log(largest)
+    )
     text = f"{name} of more than {limit:.4g} is larger than {dtype.name} can hold."
     if name == "exp":
         text += (
@@ -107,7 +114,7 @@ def backward_advice(
             "where(x > 0, where(x > 0, x, 1.0) ** p, 0.0)."
         )
     elif name in _INSIDE_ONE and a is not None and abs(a) == 1:
-        text = f"the derivative of {name} at {a:g} is infinite. Keep x inside: clip(x, -1 + epsilon, 1 - epsilon)."
+        text = f"the derivative of {name} at {a:g} is infinite. Keep x inside: clip(x, -1 + eps, 1 - eps)."
     elif name in _LOGARITHMS and a == 0:
         text = f"the derivative of {name} at 0 is infinite: where(x > 0, {name}(where(x > 0, x, 1.0)), 0.0)."
     elif partial is not None and ct is not None and math.isfinite(partial) and math.isfinite(ct):
@@ -116,7 +123,8 @@ def backward_advice(
         text = ""
     if ct == 0 and partial is not None and not math.isfinite(partial):
         text = (
-            f"{text} Here the result was not needed (its cotangent is 0), but 0 times infinity is NaN: a product with a "
+            f"{text} Here the result was not needed (its cotangent is 0), but 0 times infinity is NaN: a "
+            "product with a "
             "mask of zeros does not keep it out, where(mask, x, 0.0) does."
         ).strip()
     return text or None

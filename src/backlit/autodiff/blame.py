@@ -1,6 +1,7 @@
-"""Which op has the wrong rule, or stands at a kink: each node's own rule held against nudging that node alone.
+"""Which op has the wrong rule, or stands at a kink: each node's own rule against nudging that node alone.
 
-The inputs of the node are frozen at the numbers they have in the graph, so an error elsewhere does not confuse it.
+The inputs of the node are frozen at the numbers they have in the graph, so an error elsewhere does not
+confuse it.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ from backlit.ops.summation import BROADCAST_TO
 class Culprit:
     """A node whose own rule is wrong at the numbers it was given.
 
-    op: its name. argument: which input. mode: "reverse" if the cotangent of that input is wrong, "forward" if its
-    tangent is. element: of the input, the one looked at. expected: what nudging the node gives, ± error. got: what the
-    rule gives. described: the node, and where it was made.
+    op: its name. argument: which input. mode: "reverse" if the cotangent of that input is wrong, "forward"
+    if its tangent is. element: of the input, the one looked at. expected: what nudging the node gives, ±
+    error. got: what the rule gives. described: the node, and where it was made.
     """
 
     op: str
@@ -52,8 +53,10 @@ class Culprit:
     def __str__(self) -> str:
         where = f" at element {_index(self.element)}" if self.element else ""
         return (
-            f"{self.described}: its {'partial' if isinstance(self.node.op, Elementwise) else self.mode + ' rule'} by "
-            f"argument {self.argument}{where} gives {self.got:.10g} where nudging gives {self.expected:.10g} ± "
+            f"{self.described}: its "
+            f"{'partial' if isinstance(self.node.op, Elementwise) else self.mode + ' rule'} by "
+            f"argument {self.argument}{where} gives {self.got:.10g} where nudging gives "
+            f"{self.expected:.10g} ± "
             f"{self.error:.1g}: {times(self.got, self.expected, self.error)}."
         )
 
@@ -145,8 +148,9 @@ def convention(op: Op | None) -> str:
 def search(outputs: Sequence[Value], sources: Sequence[Value], limit: int = 400, enough: int = 5) -> Findings:
     """The nodes between sources and outputs whose own rule is wrong, and those that stand at a kink.
 
-    First one node of each kind is examined (op, attributes, shapes), then the others in the order they were made,
-    until `enough` are found wrong or `limit` were examined. Cost: about 30 evaluations of its op a node and input.
+    First one node of each kind is examined (op, attributes, shapes), then the others in the order they were
+    made, until `enough` are found wrong or `limit` were examined. Cost: about 30 evaluations of its op a
+    node and input.
     """
     order = toposort(outputs)
     relevant = descendants(sources, order)
@@ -174,7 +178,11 @@ def search(outputs: Sequence[Value], sources: Sequence[Value], limit: int = 400,
 
 
 def _kind(node: Value) -> Any:
-    return node._op, repr(dict(node._extra.attrs)), tuple((shape_of(x._data), dtype_of(x._data)) for x in inputs_of(node))
+    return (
+        node._op,
+        repr(dict(node._extra.attrs)),
+        tuple((shape_of(x._data), dtype_of(x._data)) for x in inputs_of(node)),
+    )
 
 
 def _examine(node: Value, relevant: set[Value]) -> Iterator[Culprit | Kink]:
@@ -206,7 +214,9 @@ class _Local:
         self.op, self.attrs, self.xs, self.index = op, attrs, xs, index
         rng = np.random.default_rng(1)
         self.ct = _ones_about(y, rng)
-        self.v = stored(np.asarray(_ones_about(xs[index], rng) * scales_of(xs[index])).astype(dtype_of(xs[index])))
+        self.v = stored(
+            np.asarray(_ones_about(xs[index], rng) * scales_of(xs[index])).astype(dtype_of(xs[index]))
+        )
         self.nudged = Nudged(lambda moved: [self.result(moved[0])], [xs[index]], weights=[self.ct])
         self.noise = self.nudged.noise([self.v])
 
@@ -234,7 +244,7 @@ class _Local:
         return _inner(self.ct, fit(t, y))
 
     def verdict(self) -> tuple[str, tuple[int, ...], Judgement] | None:
-        """The mode that is wrong, the element by which it is shown, and what was found; or a kink; or nothing."""
+        """The mode that is wrong, an element that shows it, and what was found; or a kink; or nothing."""
         x = self.xs[self.index]
         scale = scale_of(x) if np.ndim(x) == 0 else 1.0
         line = self.nudged.element(0, 0) if np.ndim(x) == 0 else self.nudged.direction([self.v])
@@ -278,11 +288,13 @@ def _ones_about(like: Any, rng: np.random.Generator) -> Any:
     shape = shape_of(like)
     if math.prod(shape) == 1:
         return stored(np.ones(shape, dtype_of(like)))
-    return stored((np.where(rng.random(shape) < 0.5, -1, 1) * rng.uniform(0.5, 1.5, shape)).astype(dtype_of(like)))
+    return stored(
+        (np.where(rng.random(shape) < 0.5, -1, 1) * rng.uniform(0.5, 1.5, shape)).astype(dtype_of(like))
+    )
 
 
 def _doubt(claim: Callable[[Any], float], x: Any) -> float:
-    """How much a claim changes when its input does by a rounding error or two: its own rounding error, and more."""
+    """How much a claim changes when its input does by a rounding error or two."""
     rng = np.random.default_rng(2)
     epsilon = float(np.finfo(dtype_of(x)).eps)
     here, spread = claim(x), 0.0

@@ -1,8 +1,9 @@
-"""The three-way check: reverse mode against forward mode against nudging, with an error bar and a verdict for each input.
+"""The three-way check: reverse mode against forward mode against nudging, and a verdict for each input.
 
-Reverse and forward mode share the rules of the ops, so that they agree judges the engine; nudging judges the rules. The
-remainder of Taylor's formula is the second opinion on nudging: for a right gradient it shrinks like h². Where a gradient
-is wrong, the op and the line are found by holding each node's own rule against nudging that node alone.
+Reverse and forward mode share the rules of the ops, so that they agree judges the engine; nudging judges
+the rules. The remainder of Taylor's formula is the second opinion on nudging: for a right gradient it
+shrinks like h². Where a gradient is wrong, the op and the line are found by holding each node's own rule
+against nudging that node alone.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import numpy as np
 
 from backlit.autodiff.blame import Culprit, Findings, Kink, search, times
 from backlit.autodiff.forward import push_forward
-from backlit.autodiff.numerical import Call, Nudged, precision_of, real_outputs, scales_of
+from backlit.autodiff.nonfinite import trace_nonfinite
+from backlit.autodiff.numerical import Call, Nudged, precision_of, real_outputs, scales_of, shaken
 from backlit.autodiff.reverse import pull_back
 from backlit.autodiff.slopes import Floats, scale_of
 from backlit.autodiff.witness import (
@@ -34,7 +36,7 @@ from backlit.autodiff.witness import (
 from backlit.core import dtypes
 from backlit.core.errors import BacklitError, GraphError
 from backlit.core.numbers import Shape, as_data, dtype_of, quietly, shape_of, stored
-from backlit.core.op import as_constant
+from backlit.core.record import as_constant
 from backlit.core.trees import flatten
 from backlit.core.value import Value, current, describe, leaf
 from backlit.core.walk import reachable, toposort
@@ -47,10 +49,10 @@ class InputReport:
     """What was found for one input: a number or an array among the arguments.
 
     name, shape, dtype: which it is. verdict: "right", "wrong" or "cannot tell"; reason: why, in words.
-    reverse, forward, numerical ± error: the derivative along one direction (for a single number, the gradient itself).
-    order: the power of the step with which Taylor's remainder shrinks; infinite where only rounding is left of it,
-    None where it cannot be seen. resolution: the relative error that would have been noticed. elements: how many were
-    also nudged one by one.
+    reverse, forward, numerical ± error: the derivative along one direction (for a single number, the
+    gradient itself). order: the power of the step with which Taylor's remainder shrinks; infinite where
+    only rounding is left of it, None where it cannot be seen. resolution: the relative error that would
+    have been noticed. elements: how many were also nudged one by one.
     """
 
     name: str
@@ -88,6 +90,7 @@ class CheckReport:
 
     @property
     def ok(self) -> bool:
+        """Whether all inputs are right."""
         return self.verdict == RIGHT
 
     def to_dict(self) -> dict[str, Any]:
@@ -116,17 +119,28 @@ class CheckReport:
             for each in self.inputs
         ]
         widths = [max(len(row[i]) for row in (head, *lines)) for i in range(len(head))]
-        table = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in (head, *lines)]
+        table = [
+            "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
+            for row in (head, *lines)
+        ]
         reasons = [f"{each.name}: {each.reason}" for each in self.inputs]
         if self.culprits:
             reasons += ["", "to blame:", *(f"  {culprit}" for culprit in self.culprits)]
         return "\n".join(
-            [f"check of {self.function}: {self.verdict} ({self.evaluations} evaluations)", "", *table, "", *reasons]
+            [
+                f"check of {self.function}: {self.verdict} ({self.evaluations} evaluations)",
+                "",
+                *table,
+                "",
+                *reasons,
+            ]
         )
 
 
 def _shape_text(each: InputReport) -> str:
-    return f"({', '.join(map(str, each.shape))}) {each.dtype}" if each.shape or each.dtype != "float64" else ""
+    return (
+        f"({', '.join(map(str, each.shape))}) {each.dtype}" if each.shape or each.dtype != "float64" else ""
+    )
 
 
 def _order_text(order: float | None) -> str:
@@ -134,7 +148,9 @@ def _order_text(order: float | None) -> str:
 
 
 def _jsonable(x: Any) -> Any:
-    return list(x) if isinstance(x, tuple) else repr(x) if isinstance(x, float) and not math.isfinite(x) else x
+    return (
+        list(x) if isinstance(x, tuple) else repr(x) if isinstance(x, float) and not math.isfinite(x) else x
+    )
 
 
 def check(
@@ -145,18 +161,21 @@ def check(
     directions: int = 2,
     elements: int = 16,
 ) -> CheckReport:
-    """The verdict on the derivatives of `f` at these arguments: reverse mode, forward mode and nudging, held together.
+    """The verdict on the derivatives of `f` at these arguments: reverse against forward mode against nudging.
 
-    argnums: which arguments vary; by default all that hold real numbers only. `f` may return an array or a tree: then
-    its results are added up with random weights. seed: of these weights and of the directions. An array is nudged along
-    `directions` random directions, and up to `elements` of its elements one by one.
+    argnums: which arguments vary; by default all that hold real numbers only. `f` may return an array or a
+    tree: then its results are added up with random weights. seed: of these weights and of the directions.
+    An array is nudged along `directions` random directions, and up to `elements` of its elements one by
+    one.
 
-    "right": all three agree within an error bar that would show an error; "wrong": two searches contradict the
-    gradient, and the report names the nodes whose own rule is to blame; "cannot tell": a kink, an infinite number,
-    noise, a function that does not move, each said in words. A right gradient is never called wrong.
+    "right": all three agree within an error bar that would show an error; "wrong": two searches contradict
+    the gradient, and the report names the nodes whose own rule is to blame; "cannot tell": a kink, an
+    infinite number, noise, a function that does not move, each said in words. A right gradient is never
+    called wrong.
 
     Cost: about 30 evaluations of `f` a direction and 20 an element. Raises GraphError if nothing can vary.
-    Sources: the Taylor test as in Farrell et al. 2013, SIAM J. Sci. Comput. 35, C369; nudging as in `numerical_grad`.
+    Sources: the Taylor test as in Farrell et al. 2013, SIAM J. Sci. Comput. 35, C369; nudging as in
+    `numerical_grad`.
 
     >>> from backlit.ops.powers import exp
     >>> report = check(lambda x, y: exp(x) * y, 1.0, 2.0)
@@ -207,7 +226,8 @@ class _Check:
     def function(self) -> str:
         return getattr(self.call.f, "__name__", type(self.call.f).__name__)
 
-    # -- the function, its gradient, its tangents ---------------------------------------------------------------
+    # -- the function, its gradient, its tangents
+    # ---------------------------------------------------------------
 
     def graph(self, datas: Sequence[Any], named: bool = False) -> tuple[list[Value], list[Value]]:
         """The nodes for the inputs and for the real outputs, at other numbers."""
@@ -218,7 +238,7 @@ class _Check:
         self.evaluations += 1
         outputs = []
         for y in flatten(self.call.of(sources))[0]:
-            if isinstance(y, Value) or isinstance(y, (float, np.floating, np.ndarray)):
+            if isinstance(y, (Value, float, np.floating, np.ndarray)):
                 node = current(y) if isinstance(y, Value) else as_constant(y)
                 if dtypes.is_real(node.dtype):
                     outputs.append(node)
@@ -246,23 +266,28 @@ class _Check:
         return sum(_inner(w, t._data) for w, t in zip(self.weights, found, strict=True) if t is not None)
 
     @cached_property
-    def neighbours(self) -> list[tuple[list[Value], list[Value]]]:
-        """The graph at points a rounding error or two away: how the derivatives differ there is their own doubt."""
-        rng = np.random.default_rng(self.seed + 1)
-        points = []
-        for _ in range(3):
-            datas = []
-            for x in self.call.datas:
-                step = float(np.finfo(dtype_of(x)).eps) * rng.integers(-2, 3, shape_of(x))
-                datas.append(stored(np.asarray(np.asarray(x, np.float64) * (1 + step)).astype(dtype_of(x))))
-            points.append(self.graph(datas))
-        return points
+    def shaken(self) -> list[tuple[list[Value], list[Value], list[Floats]]]:
+        """The graph and the gradient again, with other rounding errors: by what they differ is their doubt."""
 
-    @cached_property
-    def neighbouring_gradients(self) -> list[list[Floats]]:
-        return [self.gradient_of(*point) for point in self.neighbours]
+        def again() -> tuple[list[Value], list[Value], list[Floats]]:
+            point = self.graph(self.call.datas)
+            return (*point, self.gradient_of(*point))
 
-    # -- judging ------------------------------------------------------------------------------------------------
+        return [shaken(again, self.seed + i) for i in range(4)]
+
+    def first_nonfinite(self) -> str:
+        """Where the first NaN or infinity arises, in words."""
+        with trace_nonfinite("record") as trace:
+            self.gradient_of(*self.graph(self.call.datas, named=True))
+        if not trace.found:
+            return "no single operation gives it"
+        found = trace.found[0]
+        return found.message.partition("\n")[0].rstrip(".") + (
+            f", {found.op} at {found.site}" if found.op else ""
+        )
+
+    # -- judging
+    # ------------------------------------------------------------------------------------------------
 
     def report(self) -> CheckReport:
         again = self.plain(self.call.datas)
@@ -277,7 +302,13 @@ class _Check:
         verdicts = [each.verdict for each in inputs]
         verdict = WRONG if WRONG in verdicts else CANNOT_TELL if CANNOT_TELL in verdicts else RIGHT
         return CheckReport(
-            self.function, verdict, tuple(inputs), findings.culprits, findings.kinks, self.evaluations, self.seed
+            self.function,
+            verdict,
+            tuple(inputs),
+            findings.culprits,
+            findings.kinks,
+            self.evaluations,
+            self.seed,
         )
 
     def input(self, k: int, same: bool) -> _Tried:
@@ -291,10 +322,11 @@ class _Check:
             return tried.ends(CANNOT_TELL, f"it holds {bad} itself")
         for y in self.outputs:
             if (bad := _not_finite(y._data)) is not None:
-                return tried.ends(CANNOT_TELL, f"the function gives {bad}; trace_nonfinite says where that arises")
+                return tried.ends(CANNOT_TELL, f"the function gives {bad}: {self.first_nonfinite()}")
         if not same:
             return tried.ends(
-                CANNOT_TELL, "the function gave two different results for the same arguments, so nudging measures chance"
+                CANNOT_TELL,
+                "the function gave two different results for the same arguments, so nudging measures chance",
             )
         nudged = Nudged(
             lambda moved: self.plain([*self.call.datas[:k], moved[0], *self.call.datas[k + 1 :]]),
@@ -326,13 +358,12 @@ class _Check:
     def along(self, tried: _Tried, k: int, v: Any, witness: Witness) -> None:
         reverse = _inner(self.gradient[k], v)
         forward = self.pushed(k, v, self.sources, self.outputs)
-        size = float(np.sum(np.abs(self.gradient[k] * np.asarray(v, np.float64))))
-        apart, bar = abs(reverse - forward), 64 * self.epsilon * (size + abs(forward))
-        if apart > bar:
-            bar += 10 * self.doubt(reverse, lambda point, g: _inner(g[k], v))
-            bar += 10 * self.doubt(forward, lambda point, g: self.pushed(k, v, *point))
         judgement = witness.judge(reverse, lambda: self.doubt(reverse, lambda point, g: _inner(g[k], v)))
-        tried.add(judgement, forward, disagree=apart > bar, element=None)
+        other = witness.judge(
+            forward, lambda: self.doubt(forward, lambda point, g: self.pushed(k, v, *point))
+        )
+        disagree = other.finding == WRONG and judgement.finding != WRONG
+        tried.add(judgement, forward, disagree, element=None)
 
     def by_element(self, tried: _Tried, k: int, flat: int, nudged: Nudged, noise: Floats) -> None:
         x = self.call.datas[k]
@@ -345,17 +376,20 @@ class _Check:
         tried.add(judgement, self.pushed(k, unit, self.sources, self.outputs), disagree=False, element=at)
 
     def doubt(self, here: float, there: Callable[[Any, list[Floats]], float]) -> float:
-        """How much a derivative changes between points a rounding error apart."""
+        """How much a derivative changes where operations round a little differently."""
         spread = 0.0
-        for point, gradient in zip(self.neighbours, self.neighbouring_gradients, strict=True):
+        for *point, gradient in self.shaken:
             off = abs(there(point, gradient) - here)
             spread = max(spread, off if math.isfinite(off) else math.inf)
         return 2 * spread
 
-    # -- conclusions --------------------------------------------------------------------------------------------
+    # -- conclusions
+    # --------------------------------------------------------------------------------------------
 
     def with_findings(self, tried: _Tried, findings: Findings, k: int) -> InputReport:
         """The verdict on one input, in the light of what was found of the nodes."""
+        if tried.first is not None and not math.isfinite(tried.first.claimed):
+            return tried.frozen(reason=f"{tried.reason}: {self.first_nonfinite()}")
         if not tried.searches or tried.verdict == RIGHT:
             return tried.frozen()
         source = self.sources[k]
@@ -370,14 +404,14 @@ class _Check:
         if tried.verdict == WRONG and not tried.disagree:
             cut = _cut(self.outputs)
             if cut is not None:
-                return tried.frozen(
-                    CANNOT_TELL, f"{tried.reason}; but {cut}, which nudging cannot know of"
-                )
+                return tried.frozen(CANNOT_TELL, f"{tried.reason}; but {cut}, which nudging cannot know of")
             whole = findings.examined == findings.total
             return tried.frozen(
                 WRONG,
-                f"{tried.reason}. The rule of {'every node' if whole else f'each of {findings.examined} nodes'} agrees with "
-                "nudging that node, so a part of the function must have escaped the graph: .data, float() or NumPy on "
+                f"{tried.reason}. The rule of "
+                f"{'every node' if whole else f'each of {findings.examined} nodes'} agrees with "
+                "nudging that node, so a part of the function must have escaped the graph: .data, float() "
+                "or NumPy on "
                 "plain numbers cut it, and so does a variable from outside that depends on this input",
             )
         return tried.frozen()
@@ -394,7 +428,9 @@ class _Tried:
         self.disagree = self.searches = False
         self.found: list[tuple[Judgement, float, tuple[int, ...] | None]] = []
 
-    def add(self, judgement: Judgement, forward: float, disagree: bool, element: tuple[int, ...] | None) -> None:
+    def add(
+        self, judgement: Judgement, forward: float, disagree: bool, element: tuple[int, ...] | None
+    ) -> None:
         if self.first is None or (disagree and not self.disagree):
             self.first, self.forward = judgement, forward
         self.disagree = self.disagree or disagree
@@ -412,8 +448,8 @@ class _Tried:
             self.searches = True
             return self.ends(
                 WRONG,
-                f"reverse mode gives {first.claimed:.10g} along a direction and forward mode {self.forward:.10g}; "
-                f"nudging gives {first.value:.10g} ± {first.error:.1g}",
+                f"along a direction, reverse mode gives {first.claimed:.10g} and forward mode {self.forward:.10g}, "
+                f"where nudging gives {first.value:.10g} ± {first.error:.1g}",
             )
         for finding in (INFINITE, EDGE, WRONG, KINK):
             for judgement, forward, element in self.found:
@@ -422,14 +458,17 @@ class _Tried:
         for judgement, forward, element in self.found:
             if element is None and judgement.finding != RIGHT:
                 return self._of(judgement, forward, element)
-        return self.ends(RIGHT, f"an error of {self.resolution:.1g} of the derivative would have been noticed")
+        return self.ends(
+            RIGHT, f"an error of {self.resolution:.1g} of the derivative would have been noticed"
+        )
 
     def _of(self, j: Judgement, forward: float, element: tuple[int, ...] | None) -> _Tried:
         self.first, self.forward = j, forward
         self.searches = j.finding not in (INFINITE, EDGE, CONSTANT)
-        what = "the gradient" if not self.shape else (
-            f"its element [{', '.join(map(str, element))}]" if element is not None else "the derivative along a direction"
-        )  # fmt: skip
+        if element is not None:
+            what = f"its element [{', '.join(map(str, element))}]"
+        else:
+            what = "the derivative along a direction" if self.shape else "the gradient"
         if j.finding == WRONG:
             return self.ends(
                 WRONG,
@@ -439,13 +478,15 @@ class _Tried:
         if j.finding == KINK:
             behind, ahead = j.sides
             return self.ends(
-                CANNOT_TELL, f"a kink or a jump: {what} is {behind:.6g} on one side and {ahead:.6g} on the other"
+                CANNOT_TELL,
+                f"a kink or a jump: {what} is {behind:.6g} on one side and {ahead:.6g} on the other",
             )
         if j.finding == INFINITE:
-            return self.ends(CANNOT_TELL, f"{what} is {j.claimed}; trace_nonfinite says where that arises")
+            return self.ends(CANNOT_TELL, f"{what} is {j.claimed}")
         if j.finding == EDGE:
             return self.ends(
-                CANNOT_TELL, "the function is not finite on both sides of this point, however little it is nudged"
+                CANNOT_TELL,
+                "the function is not finite on both sides of this point, however little it is nudged",
             )
         if j.finding == CONSTANT:
             return self.ends(
@@ -454,9 +495,12 @@ class _Tried:
         if j.finding == NOISE:
             return self.ends(
                 CANNOT_TELL,
-                f"rounding drowns it: {what} is {j.claimed:.6g}, and nudging gives {j.value:.6g} ± {j.error:.1g}",
+                f"rounding drowns it: {what} is {j.claimed:.6g}, and nudging gives {j.value:.6g} ± "
+                f"{j.error:.1g}",
             )
-        return self.ends(CANNOT_TELL, f"nudging is at odds with itself about {what}: {j.value:.6g} ± {j.error:.1g}")
+        return self.ends(
+            CANNOT_TELL, f"nudging is at odds with itself about {what}: {j.value:.6g} ± {j.error:.1g}"
+        )
 
     @property
     def resolution(self) -> float:
@@ -469,7 +513,7 @@ class _Tried:
         nan = math.nan
         return InputReport(
             self.name, self.shape, self.dtype, verdict or self.verdict, reason or self.reason,
-            nan if j is None else j.claimed, self.forward, nan if j is None else j.value, nan if j is None else j.error,
+            *((nan, nan, nan, nan) if j is None else (j.claimed, self.forward, j.value, j.error)),
             None if j is None else j.order, nan if j is None else self.resolution,
             sum(element is not None for *_, element in self.found),
         )  # fmt: skip
@@ -479,7 +523,9 @@ def _weights(y: Value, rng: np.random.Generator, alone: bool) -> Any:
     """Fixed weights that add up an output: 1 if it is the only number."""
     if alone and y.size == 1:
         return stored(np.ones(y.shape, y.dtype))
-    return stored((np.where(rng.random(y.shape) < 0.5, -1, 1) * rng.uniform(0.5, 1.5, y.shape)).astype(y.dtype))
+    return stored(
+        (np.where(rng.random(y.shape) < 0.5, -1, 1) * rng.uniform(0.5, 1.5, y.shape)).astype(y.dtype)
+    )
 
 
 def _inner(a: Any, b: Any) -> float:

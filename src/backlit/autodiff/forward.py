@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from backlit.autodiff.rules import fit, tangent
-from backlit.core.op import as_constant
+from backlit.core.record import as_constant
 from backlit.core.state import Because, because, mode
 from backlit.core.value import INACTIVE, Value, inputs_of
 from backlit.core.walk import descendants, toposort

@@ -1,8 +1,8 @@
-"""Where the first NaN or infinity arises, in either pass: the op, its operands, the user's line, and a safe way to write it.
+"""Where the first NaN or infinity arises, in either pass: the op, its operands, the line, and what to write.
 
-Arithmetic follows IEEE 754, so a NaN travels silently to the loss. Inside `trace_nonfinite` every new node and every
-contribution to a cotangent is looked at; what is reported is not where the NaN is noticed, but where finite numbers
-first gave one.
+Arithmetic follows IEEE 754, so a NaN travels silently to the loss. Inside `trace_nonfinite` every new node
+and every contribution to a cotangent is looked at; what is reported is not where the NaN is noticed, but
+where finite numbers first gave one.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ ACTIONS = ("raise", "warn", "record")
 
 @dataclass(frozen=True, slots=True)
 class NonFinite:
-    """A NaN or an infinity that arose from finite numbers, or that a variable or constant held from the start.
+    """A NaN or an infinity that arose from finite numbers, or that a variable or constant held already.
 
-    where: "forward", "backward" or "tangent", the pass in which it arose, or "leaf". op: the name of the op, None for a
-    leaf. argument: in a backward pass the input whose cotangent it is. value, index: the first such number and its place.
-    node: of the forward graph. message: all of it in words.
+    where: "forward", "backward" or "tangent", the pass in which it arose, or "leaf". op: the name of the
+    op, None for a leaf. argument: in a backward pass the input whose cotangent it is. value, index: the
+    first such number and its place. node: of the forward graph. message: all of it in words.
     """
 
     where: str
@@ -56,9 +56,10 @@ class NonFinite:
 def trace_nonfinite(action: str = "raise", infinities: bool = True) -> Tracer:
     """Within the `with` block, find the first NaN or infinity, in the forward or the backward pass.
 
-    action: "raise" NonFiniteError, "warn" with NonFiniteWarning at the user's line, or "record" only; the block's
-    target has all that were found in `found`, each an origin and not what followed from it. infinities: False looks for
-    NaN alone, where infinities are meant, such as a mask of -inf. Raises ValueError for another action.
+    action: "raise" NonFiniteError, "warn" with NonFiniteWarning at the user's line, or "record" only; the
+    block's target has all that were found in `found`, each an origin and not what followed from it.
+    infinities: False looks for NaN alone, where infinities are meant, such as a mask of -inf. Raises
+    ValueError for another action.
 
     Cost: operations on scalars take about five times as long, arrays are read once more.
 
@@ -69,7 +70,9 @@ def trace_nonfinite(action: str = "raise", infinities: bool = True) -> Tracer:
     log gave -inf.
     """
     if action not in ACTIONS:
-        raise ValueError(f"trace_nonfinite: action={action!r} is not known; choose one of {', '.join(ACTIONS)}.")
+        raise ValueError(
+            f"trace_nonfinite: action={action!r} is not known; choose one of {', '.join(ACTIONS)}."
+        )
     return Tracer(action, infinities)
 
 
@@ -96,7 +99,8 @@ class Tracer:
         if kind is None:
             self._close()
 
-    # -- what is watched ----------------------------------------------------------------------------------------
+    # -- what is watched
+    # ----------------------------------------------------------------------------------------
 
     def __call__(self, node: Value) -> None:
         """A new node."""
@@ -115,7 +119,7 @@ class Tracer:
             self._suspect = node
 
     def contribution(self, node: Value, index: int | None, before: Any, after: Any) -> None:
-        """What the cotangent `before` of a node gave for its input `index`; or, if that is None, a sum of several."""
+        """What a cotangent of a node gave for its input `index`; or, if that is None, the sum of several."""
         outer = getattr(self._outer, "contribution", None)
         if outer is not None:
             outer(node, index, before, after)
@@ -149,7 +153,8 @@ class Tracer:
             self._known.add(x)
             self._report(_in_leaf(x, self._bad))
 
-    # -- what is bad, and what is done about it -----------------------------------------------------------------
+    # -- what is bad, and what is done about it
+    # -----------------------------------------------------------------
 
     def _is_bad(self, data: Any) -> bool:
         if type(data) is float:
@@ -166,7 +171,9 @@ class Tracer:
         if self._action == "warn":
             site = found.site
             frame = user_frame(2)
-            file, line = (frame.f_code.co_filename, frame.f_lineno) if site is None else (site.file, site.line)
+            file, line = (
+                (frame.f_code.co_filename, frame.f_lineno) if site is None else (site.file, site.line)
+            )
             warnings.warn_explicit(found.message, NonFiniteWarning, file, line)
 
 
@@ -196,21 +203,27 @@ def _in_leaf(x: Value, bad: Bad) -> NonFinite:
     if shown._op is None and shown._extra.cut is None:
         text = f"{describe(shown)}, itself holds {value}{_at(index)}: {_short(x._data)}."
     else:
-        text = f"{describe(shown)}, held {value}{_at(index)} before trace_nonfinite began to look: {_short(x._data)}."
+        text = f"{describe(shown)}, held {value}{_at(index)} before the tracing began: {_short(x._data)}."
     return NonFinite("leaf", None, None, value, index, x, text)
 
 
-def _in_backward(node: Value, index: int | None, ct: Any, term: Any, suspect: Value | None, bad: Bad) -> NonFinite:
+def _in_backward(
+    node: Value, index: int | None, ct: Any, term: Any, suspect: Value | None, bad: Bad
+) -> NonFinite:
     value, at = _first(term, bad)
     op = node._op
     if index is None or op is None:
         text = (
-            f"the cotangent of {describe(node)} became {value}{_at(at)} where the contributions of several uses were "
+            f"the cotangent of {_named(node)} became {value}{_at(at)} where the contributions of several "
+            "uses were "
             f"added up, each of which was finite; one is {_short(ct)}."
         )
         return NonFinite("backward", None if op is None else op.name, None, value, at, node, text)
     inputs = inputs_of(node)
-    lines = [f"in the backward pass of {op.name}, the cotangent of argument {index} became {value}{_at(at)}.", _made(node, op)]
+    lines = [
+        f"in the backward pass of {op.name}, the cotangent of argument {index} became {value}{_at(at)}.",
+        _made(node, op),
+    ]
     partial, place = _partial(node, op, index, ct, bad)
     if place is None:
         there: list[float | None] = [_single(x._data) for x in inputs]
@@ -224,7 +237,9 @@ def _in_backward(node: Value, index: int | None, ct: Any, term: Any, suspect: Va
         lines.append(f"    partial {partial} times the cotangent that came in, {coming}{_at(place)}")
     if suspect is not None and suspect._op is not None:
         made, of = _first(suspect._data, bad)
-        operands = ", ".join(f"{_there(suspect._op, x._data, of, shape_of(suspect._data))}" for x in inputs_of(suspect))
+        operands = ", ".join(
+            f"{_there(suspect._op, x._data, of, shape_of(suspect._data))}" for x in inputs_of(suspect)
+        )
         lines.append(f"    within the rule: {suspect._op.name}({operands}) gave {made}")
     lines += _advised(backward_advice(op.name, index, there, partial, coming, dtype_of(term)))
     return NonFinite("backward", op.name, index, value, at, node, "\n".join(lines))
@@ -232,7 +247,7 @@ def _in_backward(node: Value, index: int | None, ct: Any, term: Any, suspect: Va
 
 def _seeded(node: Value, ct: Any, bad: Bad) -> NonFinite:
     value, index = _first(ct, bad)
-    text = f"the cotangent that came to {describe(node)} from above is {value}{_at(index)}: a seed that is not finite."
+    text = f"the cotangent that came to {_named(node)} is {value}{_at(index)}: the seed was not finite."
     return NonFinite("backward", None if node._op is None else node._op.name, None, value, index, node, text)
 
 
@@ -242,17 +257,25 @@ def _in_tangent(node: Value, suspect: Value, last: Value, bad: Bad) -> NonFinite
     value, index = _first(last._data, bad)
     inputs = inputs_of(node)
     there = [_there(op, x._data, index, shape_of(node._data)) for x in inputs]
-    lines = [f"in forward mode, the tangent of {op.name} became {value}{_at(index)}.", _made(node, op), *_operands(inputs, there)]
+    lines = [
+        f"in forward mode, the tangent of {op.name} became {value}{_at(index)}.",
+        _made(node, op),
+        *_operands(inputs, there),
+    ]
     if suspect._op is not None:
         made, of = _first(suspect._data, bad)
-        operands = ", ".join(f"{_there(suspect._op, x._data, of, shape_of(suspect._data))}" for x in inputs_of(suspect))
+        operands = ", ".join(
+            f"{_there(suspect._op, x._data, of, shape_of(suspect._data))}" for x in inputs_of(suspect)
+        )
         lines.append(f"    within the rule: {suspect._op.name}({operands}) gave {made}")
     lines += _advised(backward_advice(op.name, 0, there, None, None, dtype_of(last._data)))
     return NonFinite("tangent", op.name, None, value, index, node, "\n".join(lines))
 
 
-def _partial(node: Value, op: Op, index: int, ct: Any, bad: Bad) -> tuple[float | None, tuple[int, ...] | None]:
-    """The partial of an elementwise op where it makes a cotangent bad, and the place; None where that cannot be said."""
+def _partial(
+    node: Value, op: Op, index: int, ct: Any, bad: Bad
+) -> tuple[float | None, tuple[int, ...] | None]:
+    """The partial of an elementwise op where it makes a cotangent bad, and the place; None where unknown."""
     if not isinstance(op, Elementwise) or (rule := op.partials[index]) is None:
         return None, None
     xs = [strong(x._data) for x in inputs_of(node)]
@@ -265,7 +288,8 @@ def _partial(node: Value, op: Op, index: int, ct: Any, bad: Bad) -> tuple[float 
     return float(np.broadcast_to(partial, products.shape)[place]), place
 
 
-# -- in words ---------------------------------------------------------------------------------------------------
+# -- in words
+# ---------------------------------------------------------------------------------------------------
 
 
 def _first(data: Any, bad: Bad) -> tuple[float, tuple[int, ...]]:
@@ -276,7 +300,7 @@ def _first(data: Any, bad: Bad) -> tuple[float, tuple[int, ...]]:
 
 
 def _there(op: Op, data: Any, index: tuple[int, ...], shape: Shape) -> float | None:
-    """The number of an operand that took part in one element of the result; None where that is not one number."""
+    """The number of an operand that took part in one element of the result; None where it is not one."""
     if not isinstance(op, Elementwise):
         return _single(data)
     array = np.asarray(data)
@@ -284,7 +308,9 @@ def _there(op: Op, data: Any, index: tuple[int, ...], shape: Shape) -> float | N
 
 
 def _single(data: Any) -> float | None:
-    return float(np.asarray(data).reshape(-1)[0]) if np.size(data) == 1 and dtype_of(data).kind != "c" else None
+    return (
+        float(np.asarray(data).reshape(-1)[0]) if np.size(data) == 1 and dtype_of(data).kind != "c" else None
+    )
 
 
 def _at(index: tuple[int, ...]) -> str:
@@ -297,6 +323,13 @@ def _made(node: Value, op: Op) -> str:
         return f"    op: {op.name}"
     text = site.text
     return f"    op: {op.name} at {site}" + (f": {text}" if text else "")
+
+
+def _named(node: Value) -> str:
+    label = f"`{node.label}`, " if node.label else ""
+    return f"{label}{'a variable' if node._op is None else node._op.name}" + (
+        f" at {node.site}" if node.site else ""
+    )
 
 
 def _operands(inputs: Sequence[Value], there: Sequence[float | None]) -> list[str]:

@@ -1,8 +1,10 @@
-"""Derivatives by nudging: move an input a little, see how far the output moves. Slow and inexact, but it knows no rules,
-so it can judge them.
+"""Derivatives by nudging: move an input a little, see how far the output moves.
 
-The step is never fixed: it follows the precision of the numbers and the size of each element, and is one that the
-element can really take, so that (x + h) - x == h. How the error bar comes about is told in `slopes`.
+Slow and inexact, but it knows no rules, so it can judge them.
+
+The step is never fixed: it follows the precision of the numbers and the size of each element, and is one
+that the element can really take, so that (x + h) - x == h. How the error bar comes about is told in
+`slopes`.
 """
 
 from __future__ import annotations
@@ -17,11 +19,22 @@ from typing import Any
 import numpy as np
 
 from backlit.autodiff.reverse import seed_for
-from backlit.autodiff.slopes import FIRST, Floats, Line, Moved, Slope, length_of, rounding_of, scale_of, shift, slope
+from backlit.autodiff.slopes import (
+    FIRST,
+    Floats,
+    Line,
+    Moved,
+    Slope,
+    length_of,
+    rounding_of,
+    scale_of,
+    shift,
+    slope,
+)
 from backlit.core import dtypes
 from backlit.core.errors import BacklitError, DomainError, DtypeError, GraphError
 from backlit.core.numbers import as_data, dtype_of, quietly, shape_of, stored
-from backlit.core.op import as_constant
+from backlit.core.record import as_constant
 from backlit.core.state import mode
 from backlit.core.trees import Rebuild, flatten, paths
 from backlit.core.value import Value, current, leaf
@@ -35,12 +48,17 @@ _OUTSIDE = (ArithmeticError, DomainError)  # what a function may raise where it 
 class Call:
     """A call of a function taken apart: the numbers that vary, and the function of these alone.
 
-    datas, names: the numbers, as they are stored, and how a reader would call them. Raises DtypeError for what cannot
-    vary by a little, GraphError for an argument that is not there.
+    datas, names: the numbers, as they are stored, and how a reader would call them. Raises DtypeError for
+    what cannot vary by a little, GraphError for an argument that is not there.
     """
 
     def __init__(
-        self, caller: str, f: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], argnums: int | Sequence[int]
+        self,
+        caller: str,
+        f: Callable[..., Any],
+        args: Sequence[Any],
+        kwargs: dict[str, Any],
+        argnums: int | Sequence[int],
     ) -> None:
         wanted = [argnums] if isinstance(argnums, int) else list(argnums)
         for n in wanted:
@@ -59,7 +77,8 @@ class Call:
         for n in self.positions:
             leaves, rebuild = flatten(args[n])
             self.datas += [
-                real_data(caller, x, path) for x, path in zip(leaves, paths(args[n], f"argument {n}"), strict=True)
+                real_data(caller, x, path)
+                for x, path in zip(leaves, paths(args[n], f"argument {n}"), strict=True)
             ]
             self.names += [
                 (x.name or path) if isinstance(x, Value) else path
@@ -86,7 +105,8 @@ class Call:
         """One leaf for each number that varies, in the structure of the arguments."""
         source = iter(leaves)
         return [
-            rebuild(islice(source, length)) for length, rebuild in zip(self.lengths, self.rebuilds, strict=True)
+            rebuild(islice(source, length))
+            for length, rebuild in zip(self.lengths, self.rebuilds, strict=True)
         ]
 
 
@@ -120,15 +140,17 @@ def real_data(caller: str, x: Any, path: str) -> Any:
             raise DtypeError(f"{caller}: {path} cannot be nudged: {error}") from error
     if not dtypes.is_real(dtype_of(data)) or isinstance(x, bool):
         raise DtypeError(
-            f"{caller}: {path} has dtype {'bool' if isinstance(x, bool) else dtype_of(data).name}, and only real numbers "
-            "(float16, float32, float64) can be nudged by a little. Convert it (backlit.astype(x, backlit.float64)), or "
+            f"{caller}: {path} has dtype {'bool' if isinstance(x, bool) else dtype_of(data).name}, and only "
+            "real numbers "
+            "(float16, float32, float64) can be nudged by a little. Convert it (backlit.astype(x, "
+            "backlit.float64)), or "
             "leave it out of argnums."
         )
     return data
 
 
 def real_outputs(tree: Tree) -> list[Any]:
-    """The real numbers and arrays that a function gave, as they are stored; whole numbers and the like left out."""
+    """The real numbers and arrays that a function gave, as they are stored; whole numbers are left out."""
     found = []
     for y in flatten(tree)[0]:
         data = current(y)._data if isinstance(y, Value) else stored(y)
@@ -141,7 +163,8 @@ class Nudged:
     """A function of several arrays around the point at which it is to be nudged.
 
     evaluate: from the stored arrays to a list of results. weights: where they are given, not each result is
-    followed but the sum of all, so weighted. epsilon: the coarsest rounding that takes part within the function.
+    followed but the sum of all, so weighted. epsilon: the coarsest rounding that takes part within the
+    function.
     """
 
     def __init__(
@@ -161,7 +184,10 @@ class Nudged:
     def _results(self, datas: list[Any]) -> tuple[Floats, tuple[float, float]]:
         results = self.evaluate(datas)
         kinds = [np.finfo(dtype_of(y)) for y in results]
-        coarsest, smallest = max((float(k.eps) for k in kinds), default=0.0), (float(k.smallest_subnormal) for k in kinds)
+        coarsest, smallest = (
+            max((float(k.eps) for k in kinds), default=0.0),
+            (float(k.smallest_subnormal) for k in kinds),
+        )
         return _flat(results), (coarsest, max(smallest, default=0.0))
 
     def _moved(self, datas: list[Any], at: float) -> Moved:
@@ -202,18 +228,30 @@ class Nudged:
         return line
 
     def noise(self, vs: Sequence[Any]) -> Floats:
-        """The spread of the rounding error of the results, measured along a direction in nine evaluations.
+        """The spread of the rounding error of the results: the larger of two measurements.
 
-        vs: about as long as the arrays they move.
+        vs: a direction about as long as the arrays it moves. Cost: 12 evaluations.
         """
+        return np.maximum(self.jitter(vs), self.shaking())
+
+    def jitter(self, vs: Sequence[Any]) -> Floats:
+        """The same by how unevenly the results change at points closely spaced along a direction."""
         line, spacing = self.direction(vs), 64 * self.epsilon
         first = np.zeros(1) if self.weights is not None else np.zeros_like(self.base)
         changes = [first, *(quietly(line, spacing * k).change for k in range(1, 9))]
         return rounding_of(np.stack(changes))
 
+    def shaking(self) -> Floats:
+        """The same by letting each operation round a little differently."""
+        changes = [shaken(lambda: self._moved(self.datas, 0.0), seed).change for seed in range(4)]
+        found: Floats = np.max(np.abs(np.where(np.isfinite(changes), changes, 0.0)), axis=0)
+        return found
+
     def slope_at(self, line: Line, scale: float, noise: Floats | float) -> Slope:
-        """The slope along a line whose natural length is `scale`; where that is short and rounding drowns it, tried
-        from a length of one as well."""
+        """The slope along a line whose natural length is `scale`.
+
+        Where that is short and rounding drowns it, it is tried from a length of one as well.
+        """
         found = slope(line, self.first * scale, noise)
         if scale >= 1 or np.all(found.error <= 1e-6 * found.secant):
             return found
@@ -231,8 +269,9 @@ def _stepped(x: Any, v: Any, h: float) -> Any:
 
 
 def scales_of(x: Any) -> Floats:
-    """A length for each element on which it may be nudged together with the others: its size, but no less than a
-    hundredth of their mean size; 1 if all are zero.
+    """A length for each element on which it may be nudged together with the others.
+
+    Its size, but no less than a hundredth of their mean size; 1 if all are zero.
 
     >>> scales_of(np.array([3.0, -4.0, 0.0])).round(3), scales_of(0.0)
     (array([3.   , 4.   , 0.029]), array(1.))
@@ -259,10 +298,39 @@ class _Precision:
 
 
 def precision_of(evaluate: Callable[[], Any]) -> tuple[Any, float]:
-    """What a function gives, and the coarsest rounding (machine epsilon) among the operations that it recorded."""
+    """What a function gives, and the coarsest rounding (machine epsilon) among its operations."""
     watch = _Precision()
     with mode(watch=watch):
         return evaluate(), watch.epsilon
+
+
+class _Shaker:
+    """Watches a function being evaluated and changes each rounded result by another rounding error."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self.rng = rng
+
+    def __call__(self, node: Value) -> None:
+        op, data = node._op, node._data
+        dtype = dtype_of(data)
+        if not dtypes.is_real(dtype) or op is None or isinstance(op, Special) or is_exact(op):
+            return
+        error = 1 + float(np.finfo(dtype).eps) * self.rng.uniform(-1, 1, shape_of(data))
+        node._data = stored(np.asarray(np.asarray(data, np.float64) * error).astype(dtype))
+
+
+def is_exact(op: Op) -> bool:
+    """Whether the results of an op are some of its operands: nothing is rounded, and its rule may compare the two."""
+    return bool(getattr(op, "selects", False) or getattr(op, "moves", False)) and op.name != "sum"
+
+
+def shaken(evaluate: Callable[[], Any], seed: int) -> Any:
+    """What a function gives when each of its operations rounds a little differently.
+
+    By how much the result differs is what rounding does to it. Source: Parker 1997, Monte Carlo Arithmetic.
+    """
+    with mode(watch=_Shaker(np.random.default_rng(seed))):
+        return evaluate()
 
 
 def numerical_grad(
@@ -274,22 +342,24 @@ def numerical_grad(
 ) -> Callable[..., Any]:
     """The function that gives the gradient of a scalar `f` by nudging its arguments one element at a time.
 
-    The result has the structure of the argument, as that of `grad`. method: "forward" (f(x+h) - f(x))/h; "central"
-    (f(x+h) - f(x-h))/2h; "richardson" shrinks the step and extrapolates to a step of zero. step: the length of the
-    step (for "richardson" of the longest), if not the one found for the dtype and size of each element.
-    return_error: give `(gradient, error)`, the error bars as float64 in the same structure.
+    The result has the structure of the argument, as that of `grad`. method: "forward" (f(x+h) - f(x))/h;
+    "central" (f(x+h) - f(x-h))/2h; "richardson" shrinks the step and extrapolates to a step of zero. step:
+    the length of the step (for "richardson" of the longest), if not the one found for the dtype and size of
+    each element. return_error: give `(gradient, error)`, the error bars as float64 in the same structure.
 
-    Cost, for n elements: n + 1 evaluations of `f` for "forward" and 2n + 1 for "central", twice that with errors; for
-    "richardson" usually 8n to 16n. An element much smaller than 1 whose own size is too short a step is tried
-    twice. Raises ShapeError if `f` is not scalar, DtypeError for integers, ValueError for an unknown method.
-    Source: Ridders 1982; see `slopes`.
+    Cost, for n elements: n + 1 evaluations of `f` for "forward" and 2n + 1 for "central", twice that with
+    errors; for "richardson" usually 8n to 16n. An element much smaller than 1 whose own size is too short a
+    step is tried twice. Raises ShapeError if `f` is not scalar, DtypeError for integers, ValueError for an
+    unknown method. Source: Ridders 1982; see `slopes`.
 
     >>> gradient, error = numerical_grad(lambda x: (x * x * x).sum(), return_error=True)(np.array([1.0, 2.0]))
     >>> gradient.data.round(9), bool((error.data < 1e-9).all())
     (array([ 3., 12.]), True)
     """
     if method not in METHODS:
-        raise ValueError(f"numerical_grad: method={method!r} is not known; choose one of {', '.join(METHODS)}.")
+        raise ValueError(
+            f"numerical_grad: method={method!r} is not known; choose one of {', '.join(METHODS)}."
+        )
     if step is not None and not (step > 0 and math.isfinite(step)):
         raise ValueError(f"numerical_grad: step={step!r} must be a finite number above 0.")
 
@@ -322,7 +392,10 @@ def _scalar(call: Call, y: Any) -> Any:
     """The one real number that a function gave."""
     if not isinstance(y, Value):
         if not isinstance(y, (float, int, np.ndarray, np.generic)):
-            raise GraphError(f"{call.caller}: the function returned {type(y).__name__} {y!r:.60}; it must return one value.")
+            raise GraphError(
+                f"{call.caller}: the function returned {type(y).__name__} {y!r:.60}; it must return one "
+                "value."
+            )
         y = as_constant(float(y) if isinstance(y, int) else y)
     seed_for(y, None, call.caller)
     return current(y)._data
@@ -331,7 +404,10 @@ def _scalar(call: Call, y: Any) -> Any:
 def _anywhere(datas: Sequence[Any]) -> list[Any]:
     """A direction along which every element moves by about its own size."""
     rng = np.random.default_rng(0)
-    return [np.where(rng.random(shape_of(x)) < 0.5, -1, 1) * rng.uniform(0.5, 1, shape_of(x)) * scales_of(x) for x in datas]
+    return [
+        np.where(rng.random(shape_of(x)) < 0.5, -1, 1) * rng.uniform(0.5, 1, shape_of(x)) * scales_of(x)
+        for x in datas
+    ]
 
 
 def _shaped(flat: Any, like: Any) -> Value:
@@ -350,10 +426,16 @@ def _element(
     return quietly(_simple, nudged, line, x, _ORDER[method], step, with_error)  # type: ignore[no-any-return]
 
 
-def _simple(nudged: Nudged, line: Line, x: Any, order: int, step: float | None, with_error: bool) -> tuple[float, float]:
+def _simple(
+    nudged: Nudged, line: Line, x: Any, order: int, step: float | None, with_error: bool
+) -> tuple[float, float]:
     """A forward (order 1) or central (order 2) difference."""
     relative = nudged.epsilon ** (1 / (order + 1))
-    steps = [step] if step is not None else [relative * scale for scale in dict.fromkeys((scale_of(x), max(scale_of(x), 1.0)))]
+    steps = (
+        [step]
+        if step is not None
+        else [relative * scale for scale in dict.fromkeys((scale_of(x), max(scale_of(x), 1.0)))]
+    )
     found = (math.nan, math.inf)
     for h in steps:
         value, rounding = _quotient(line, h, order)
@@ -377,18 +459,23 @@ def _quotient(line: Line, h: float, order: int) -> tuple[float, float]:
     return float(change[0] / at), float(2 * rounding[0] / at)
 
 
-def numerical_jvp(f: Callable[..., Any], primals: Sequence[Tree], tangents: Sequence[Tree]) -> tuple[Tree, Tree]:
+def numerical_jvp(
+    f: Callable[..., Any], primals: Sequence[Tree], tangents: Sequence[Tree]
+) -> tuple[Tree, Tree]:
     """`(tangent, error)`: the derivative of `f` along the tangents by nudging, and a bar for its error.
 
-    primals, tangents: tuples of the same structure. Both results have that of the output, whose leaves must be real.
-    Cost: about 20 to 30 evaluations of `f`, however many elements there are.
+    primals, tangents: tuples of the same structure. Both results have that of the output, whose leaves must
+    be real. Cost: about 20 to 30 evaluations of `f`, however many elements there are.
 
     >>> t, error = numerical_jvp(lambda a, b: a * b, (2.0, 5.0), (1.0, 0.0))
     >>> round(t.data, 9), error.data < 1e-9
     (5.0, True)
     """
     call = Call("numerical_jvp", f, primals, {}, range(len(primals)))
-    vs = [np.asarray(current(t)._data if isinstance(t, Value) else t, np.float64) for t in flatten(list(tangents))[0]]
+    vs = [
+        np.asarray(current(t)._data if isinstance(t, Value) else t, np.float64)
+        for t in flatten(list(tangents))[0]
+    ]
     if [v.shape for v in vs] != [shape_of(x) for x in call.datas]:
         raise GraphError(
             f"numerical_jvp: the primals have shapes {[shape_of(x) for x in call.datas]} and the tangents "
@@ -398,7 +485,9 @@ def numerical_jvp(f: Callable[..., Any], primals: Sequence[Tree], tangents: Sequ
     leaves, rebuild = flatten(y)
     outputs = real_outputs(y)
     if len(outputs) != len(leaves):
-        raise DtypeError("numerical_jvp: the function returned something other than real numbers, which has no derivative.")
+        raise DtypeError(
+            "numerical_jvp: the function returned something other than real numbers, which has no derivative."
+        )
     nudged = Nudged(lambda datas: real_outputs(call.at(datas)), call.datas, epsilon=epsilon)
     size, length = length_of(_flat(call.datas)), length_of(_flat(vs))
     if length == 0:

@@ -17,7 +17,8 @@ from backlit.autodiff.rules import contribution, fit
 from backlit.core import dtypes
 from backlit.core.errors import DtypeError, GraphError, ShapeError, StaleGradientWarning
 from backlit.core.numbers import Abstract, as_data, dtype_of, quietly, shape_of
-from backlit.core.op import ONE, Elementwise, Linear, as_constant
+from backlit.core.op import ONE, Elementwise, Linear
+from backlit.core.record import as_constant
 from backlit.core.site import user_frame
 from backlit.core.state import SPECIAL, Because, Mode, because, current_mode, mode
 from backlit.core.value import (
@@ -31,9 +32,7 @@ from backlit.core.value import (
 from backlit.core.walk import by_serial, descendants, reachable, toposort
 
 
-def pull_back(
-    outputs: Sequence[Value], seeds: Sequence[Any], wrt: Sequence[Value]
-) -> list[Value | None]:
+def pull_back(outputs: Sequence[Value], seeds: Sequence[Any], wrt: Sequence[Value]) -> list[Value | None]:
     """Cotangents of `wrt` as new values; None for one on which no output depends. The given graph is not changed.
 
     outputs, wrt: nodes; seeds: a cotangent for each output, of its shape. Cost: a small multiple of the nodes between.
@@ -206,7 +205,13 @@ def _step(
     op, attrs, y = node._op, node._extra.attrs, node._data
     inputs = inputs_of(node)
     xs = [x._data for x in inputs]
-    if observe is None and type(op) is Elementwise and type(y) is np.ndarray and not op.selects and node not in masks:
+    if (
+        observe is None
+        and type(op) is Elementwise
+        and type(y) is np.ndarray
+        and not op.selects
+        and node not in masks
+    ):
         for rule, x, data in zip(op.partials, inputs, xs, strict=True):
             if rule is None or x._grad is INACTIVE:
                 continue
@@ -226,7 +231,13 @@ def _step(
     for index, x in enumerate(inputs):
         if x._grad is INACTIVE:
             continue
-        if index == 0 and mask is None and isinstance(op, Linear) and op.accumulate is not None and observe is None:
+        if (
+            index == 0
+            and mask is None
+            and isinstance(op, Linear)
+            and op.accumulate is not None
+            and observe is None
+        ):
             _accumulate(op, x, ct, xs, attrs, cts, owned)
             masks.pop(x, None)
             continue
@@ -235,7 +246,11 @@ def _step(
             if rule is None:
                 continue
             term, present = rule(ct, *xs, **attrs), None
-            if type(x._data) is not np.ndarray or term.shape != x._data.shape or term.dtype is not x._data.dtype:
+            if (
+                type(x._data) is not np.ndarray
+                or term.shape != x._data.shape
+                or term.dtype is not x._data.dtype
+            ):
                 term = fit(term, x._data)
         else:
             try:
@@ -303,7 +318,9 @@ def seed_for(output: Value, seed: Any, caller: str) -> Any:
         seed = current(seed)._data
     data = as_data(seed, output.dtype)
     if shape_of(data) != output.shape:
-        raise ShapeError(f"{caller}: the seed has shape {shape_of(data)}; it must have that of the output, {output.shape}.")
+        raise ShapeError(
+            f"{caller}: the seed has shape {shape_of(data)}; it must have that of the output, {output.shape}."
+        )
     return data
 
 

@@ -36,7 +36,7 @@ def contribution(
     elif isinstance(op, Linear):
         found = _by_transpose(op, index, ct, mask, xs, attrs)
     elif isinstance(op, Special):
-        rule = op.vjps[index] if index < len(op.vjps) else None
+        rule = op.rule(index)
         found = None if rule is None else (rule(ct, y, *xs, **attrs), None)
     else:
         found = None
@@ -90,7 +90,7 @@ def only_where(mask: Any, x: Any) -> Any:
 def _by_transpose(
     op: Linear, index: int, ct: Any, mask: Any, xs: Sequence[Any], attrs: Attrs
 ) -> Contribution | None:
-    rule = op.transposes[min(index, len(op.transposes) - 1)]
+    rule = op.rule(index)
     if rule is None:
         return None
     where = (index,) if op.jointly else ()
@@ -175,7 +175,7 @@ def _tangent_term(op: Op, index: int, t: Any, y: Any, xs: Sequence[Any], attrs: 
             return only_where(partial, t)
         return only_where(partial != 0, t * partial)
     if isinstance(op, Linear):
-        if op.transposes[min(index, len(op.transposes) - 1)] is None:
+        if op.rule(index) is None:
             return None
         return op(*xs[:index], t, *xs[index + 1 :], **attrs)
     if isinstance(op, Special):

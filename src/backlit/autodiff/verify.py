@@ -15,7 +15,8 @@ from backlit.autodiff.reverse import pull_back
 from backlit.core import dtypes
 from backlit.core.notation import ATOM, write_latex, write_text
 from backlit.core.numbers import Abstract, dtype_of, quietly, shape_of, stored
-from backlit.core.op import Booleans, Domain, Elementwise, Integers, Op, Reals, Sample, record
+from backlit.core.op import Booleans, Domain, Elementwise, Integers, Op, Reals, Sample
+from backlit.core.record import record
 from backlit.core.value import Value, leaf
 from backlit.ops.custom import CustomOp
 
@@ -23,7 +24,14 @@ TOLERANCE = {"float64": 1e-6, "float32": 2e-3}
 """Relative error allowed between a rule and nudging: about the cube root of the rounding error, squared, with a
 margin. Agreement of two modes is held to far less: `_EXACT`."""
 _EXACT = {"float64": 1e-9, "float32": 1e-4}
-_BROADCASTS: tuple[tuple[tuple[int, ...], ...], ...] = (((), ()), ((3,), (3,)), ((2, 3), (3,)), ((2, 1), (1, 4)), ((0, 3), (3,)), ((2, 3), ()))
+_BROADCASTS: tuple[tuple[tuple[int, ...], ...], ...] = (
+    ((), ()),
+    ((3,), (3,)),
+    ((2, 3), (3,)),
+    ((2, 1), (1, 4)),
+    ((0, 3), (3,)),
+    ((2, 3), ()),
+)
 
 
 def samples_of(op: Op) -> list[Sample]:
@@ -50,16 +58,16 @@ def draw(domain: Domain, shape: tuple[int, ...], dtype: Any, rng: np.random.Gene
     return stored(x.astype(dtype))
 
 
-def verify(op: Op | CustomOp, seed: int = 0, names: Sequence[str] = ("float64", "float32")) -> list[str]:
+def check_op(op: Op | CustomOp, seed: int = 0, names: Sequence[str] = ("float64", "float32")) -> list[str]:
     """What is wrong with an op's record, in words; an empty list if nothing is.
 
     For each of its samples: the shape rule against the forward rule; reverse mode against forward mode; both against
     nudging; the same for second derivatives; and the plain sweep of `backward()` against the graph.
 
     >>> from backlit.ops.custom import op
-    >>> verify(op("double", lambda x: 2 * x, partials=[lambda y, x: 2.0]))
+    >>> check_op(op("double", lambda x: 2 * x, partials=[lambda y, x: 2.0]))
     []
-    >>> verify(op("double", lambda x: 2 * x, partials=[lambda y, x: 2.02]))[0][:46]
+    >>> check_op(op("double", lambda x: 2 * x, partials=[lambda y, x: 2.02]))[0][:46]
     'double float64 (): the tangent differs from nu'
     """
     record_of = op.record if isinstance(op, CustomOp) else op
@@ -84,21 +92,19 @@ def _problems(op: Op, sample: Sample, name: str, rng: np.random.Generator) -> It
     yield from _inference(op, y, datas, sample.attrs)
     operands = [(f"x{i}", ATOM) for i in range(len(datas))]
     assert op.notation is not None
-    if not write_text(op.notation, operands, sample.attrs)[0] or not write_latex(op.notation, operands, sample.attrs)[0]:
+    if (
+        not write_text(op.notation, operands, sample.attrs)[0]
+        or not write_latex(op.notation, operands, sample.attrs)[0]
+    ):
         yield "it has no notation"
     if not op.differentiable or not dtypes.is_real(y.dtype):
         return
-    varying = [i for i, x in enumerate(nodes) if dtypes.is_real(x.dtype) and _has_rule(op, i)]
+    varying = [i for i, x in enumerate(nodes) if dtypes.is_real(x.dtype) and op.rule(i) is not None]
     if not varying:
         return
     yield from _first_order(op, sample, name, nodes, y, varying, rng)
     if name == "float64":
         yield from _second_order(op, sample, nodes, varying, rng)
-
-
-def _has_rule(op: Op, index: int) -> bool:
-    rules: Any = getattr(op, "partials", None) or getattr(op, "transposes", None) or getattr(op, "vjps", ())
-    return bool(rules) and rules[min(index, len(rules) - 1)] is not None
 
 
 def _inference(op: Op, y: Value, datas: Sequence[Any], attrs: Any) -> Iterator[str]:
@@ -115,7 +121,9 @@ def _random(like: Value, rng: np.random.Generator) -> Any:
 
 
 def _inner(a: Sequence[Any], b: Sequence[Any]) -> float:
-    return float(sum(np.sum(np.asarray(x, np.float64) * np.asarray(y, np.float64)) for x, y in zip(a, b, strict=True)))
+    return float(
+        sum(np.sum(np.asarray(x, np.float64) * np.asarray(y, np.float64)) for x, y in zip(a, b, strict=True))
+    )
 
 
 def _far(a: Any, b: Any, tolerance: float) -> bool:
@@ -126,7 +134,13 @@ def _far(a: Any, b: Any, tolerance: float) -> bool:
 
 
 def _first_order(
-    op: Op, sample: Sample, name: str, nodes: tuple[Value, ...], y: Value, varying: list[int], rng: np.random.Generator
+    op: Op,
+    sample: Sample,
+    name: str,
+    nodes: tuple[Value, ...],
+    y: Value,
+    varying: list[int],
+    rng: np.random.Generator,
 ) -> Iterator[str]:
     sources = [nodes[i] for i in varying]
     ts = [_random(x, rng) for x in sources]
@@ -207,6 +221,9 @@ def _second_order(
         weights = [leaf(_random(g, rng)) for g in gradients]
         twice = pull_back(gradients, weights, sources)
         forward = _inner([w._data for w in weights], [p._data for p in pushed if p is not None])
-        reverse = _inner([p._data for p in twice if p is not None], [t for p, t in zip(twice, ts, strict=True) if p is not None])
+        reverse = _inner(
+            [p._data for p in twice if p is not None],
+            [t for p, t in zip(twice, ts, strict=True) if p is not None],
+        )
         if _far(forward, reverse, 1e-8 * max(1.0, y.size)):
             yield f"second derivatives: reverse over reverse gives {reverse!r}, forward over reverse {forward!r}"

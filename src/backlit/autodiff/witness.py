@@ -1,7 +1,8 @@
-"""What nudging along one line has to say of a derivative that somebody claims: right, wrong, or why it cannot tell.
+"""What nudging along one line has to say of a claimed derivative: right, wrong, or why it cannot tell.
 
-A right derivative must never be called wrong. So a claim is wrong only if two searches for the slope, with steps of
-different lengths, contradict it, agree with each other, and the remainder of Taylor's formula does not take its side.
+A right derivative must never be called wrong. So a claim is wrong only if two searches for the slope, with
+steps of different lengths, contradict it, agree with each other, and the remainder of Taylor's formula does
+not take its side.
 """
 
 from __future__ import annotations
@@ -26,10 +27,11 @@ _RESOLVED = 0.05  # an error bar up to this part of the slope tells enough
 class Judgement:
     """What was found of one claim.
 
-    finding: "right" or "wrong"; or what stands in the way of telling: a "kink", an "infinite" claim, an "edge" beyond
-    which the function is not finite, a "constant" function, "noise", or "unsteady" findings that differ among
-    themselves. claimed, value: the two slopes; bar: by how much they may differ. order: the power of the step with
-    which Taylor's remainder shrinks; infinite where only rounding is left of it, None where it cannot be seen.
+    finding: "right" or "wrong"; or what stands in the way of telling: a "kink", an "infinite" claim, an
+    "edge" beyond which the function is not finite, a "constant" function, "noise", or "unsteady" findings
+    that differ among themselves. claimed, value: the two slopes; bar: by how much they may differ. order:
+    the power of the step with which Taylor's remainder shrinks; infinite where only rounding is left of it,
+    None where it cannot be seen.
     """
 
     finding: str
@@ -58,6 +60,7 @@ class Witness:
 
     @cached_property
     def first(self) -> Slope:
+        """The slope, by steps that suit the line."""
         return self._counted(self.nudged.slope_at(self.line, self.scale, self.noise))
 
     @cached_property
@@ -67,7 +70,7 @@ class Witness:
         return self._counted(slope(self.line, start, self.noise))
 
     def shorter(self, off: float) -> list[Row]:
-        """Steps shorter than those tried, as far as a slope that is off by so much still shows above rounding."""
+        """Steps shorter than those tried, while a slope that is off by so much still shows above rounding."""
         rows: list[Row] = []
         last = self.first.rows[-1]
         while len(rows) < 12 and off * last.step > 100 * float(last.noise[0]):
@@ -84,7 +87,7 @@ class Witness:
         return found
 
     def judge(self, claimed: float, doubt: Callable[[], float] = float) -> Judgement:
-        """Hold a claimed slope against the nudged one. doubt: its own rounding error, asked for only if it matters."""
+        """Hold a claimed slope against the nudged one. doubt: its own rounding error, asked if it matters."""
         found = self.first
         value, error = float(found.value[0]), float(found.error[0])
         bar = 3 * error + 16 * self.nudged.epsilon * abs(claimed)
@@ -141,10 +144,10 @@ def _remainders(rows: Sequence[Row], claimed: float, doubt: float) -> list[tuple
 
 
 def remainder_order(rows: Sequence[Row], claimed: float, doubt: float = 0.0) -> float | None:
-    """The power of h with which |f(x + h) - f(x) - h·claimed| shrinks, at the shortest steps where it can be seen.
+    """The power of h with which |f(x + h) - f(x) - h·claimed| shrinks, at the shortest steps that show it.
 
-    2 or more for a right derivative, 1 for a wrong one; infinite where only rounding is left at all steps; None where
-    the function itself moves by no more than its rounding error.
+    2 or more for a right derivative, 1 for a wrong one; infinite where only rounding is left at all steps;
+    None where the function itself moves by no more than its rounding error.
     """
     remainders = _remainders(rows, claimed, doubt)
     if not any(abs(float(row.forward[0])) > 20 * float(row.noise[0]) for row in rows):
@@ -152,8 +155,12 @@ def remainder_order(rows: Sequence[Row], claimed: float, doubt: float = 0.0) -> 
     seen = [(h, left) for h, left, floor in remainders if left > 10 * floor][:6]
     if not seen:
         return math.inf
-    h, left = seen[0]  # at shorter steps less than a straight line from here would leave: it is smooth below a kink
-    if any(step < h and rest <= 10 * floor and left * step / h > 30 * floor for step, rest, floor in remainders):
+    h, left = seen[
+        0
+    ]  # at shorter steps less than a straight line from here would leave: it is smooth below a kink
+    if any(
+        step < h and rest <= 10 * floor and left * step / h > 30 * floor for step, rest, floor in remainders
+    ):
         return math.inf
     if len(seen) < 3:
         return None
@@ -162,7 +169,7 @@ def remainder_order(rows: Sequence[Row], claimed: float, doubt: float = 0.0) -> 
 
 
 def _taylor_denies(rows: Sequence[Row], claimed: float, off: float, doubt: float) -> bool:
-    """Whether the remainder gets smaller than it could if the claim were `off` by as much as the estimate says."""
+    """Whether the remainder gets smaller than it could if the claim were `off` by as much as it seems."""
     seen = [(h, left) for h, left, floor in _remainders(rows, claimed, doubt) if off * h > 20 * floor]
     return bool(seen) and seen[0][1] < 0.3 * off * seen[0][0]
 

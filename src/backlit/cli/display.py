@@ -37,7 +37,7 @@ def make_console() -> Console:
 
 def room(console: Console) -> int:
     """How many columns to fill."""
-    return max(24, min(console.width, WIDEST))
+    return max(24, min(console.width - 2, WIDEST))
 
 
 @contextmanager
@@ -50,15 +50,17 @@ def progress(console: Console, what: str, unit: str = "steps") -> Iterator[OnPro
     if not console.is_terminal:
         yield lambda done, total, loss: None
         return
+    # Short of the edge: the ^C that a terminal writes must not wrap the line, or it could not be erased.
+    bar_width = max(8, min(40, console.width - len(what) - len(unit) - 56))
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(bar_width=None, complete_style=CURVE, finished_style=CURVE),
+        BarColumn(bar_width, complete_style=CURVE, finished_style=CURVE),
         TextColumn("{task.fields[done]}"),
         TextColumn("{task.fields[rate]}", style=QUIET),
         TextColumn("{task.fields[loss]}"),
         TextColumn("{task.fields[left]}", style=QUIET),
     )
-    with Progress(*columns, console=console, transient=True, expand=console.width <= WIDEST) as bar:
+    with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(what, total=None, done="", rate="", loss="", left="")
         start = time.perf_counter()
 
@@ -131,6 +133,15 @@ def prose(text: str, width: int, style: str = "", indent: int = 2) -> Text:
     """
     space = " " * indent
     return Text(textwrap.fill(text, width, initial_indent=space, subsequent_indent=space), style=style)
+
+
+def counted(count: int, what: str) -> str:
+    """A number of things.
+
+    >>> counted(1, "step"), counted(20_000, "step")
+    ('1 step', '20,000 steps')
+    """
+    return f"{count:,} {what}{'s' * (count != 1)}"
 
 
 def mark(right: bool) -> Text:

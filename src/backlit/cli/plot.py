@@ -140,7 +140,12 @@ def curve(
     DomainError if no point is left or there is no room.
 
     >>> print(curve([0, 1, 2, 3], [0, 1, 4, 9], width=24, height=4, x_label="t"))
-    10 ┤
+      │                ⣠⠴⠋
+    5 ┤             ⣠⠴⠋⠁
+      │        ⣀⣤⠴⠒⠋⠁
+    0 ┤⣀⣠⠤⠤⠴⠒⠚⠉⠁
+      └┬───────────┬────── t
+       0           2
     """
     xs, ys = np.asarray(x, np.float64), np.asarray(y, np.float64)
     if xs.ndim != 1 or xs.shape != ys.shape:
@@ -165,7 +170,7 @@ def curve(
     canvas = _traced(across.place(xs), up.place(ys), columns, height)
     at_row: dict[int, str] = {}
     for tick, label in zip(up.ticks, labels, strict=True):
-        at_row.setdefault(height - 1 - _cell(float(up.place(tick)), height), label)
+        at_row.setdefault(height - 1 - _cell(float(up.place(tick)), height, 4), label)
     lines = [f"{y_label:>{margin}}".rstrip()] if y_label else []
     for row in range(height):
         label = at_row.get(row, "")
@@ -174,15 +179,21 @@ def curve(
     return "\n".join(lines + _foot(across, columns, margin, x_label))
 
 
-def _cell(place: float, cells: int) -> int:
-    return min(cells - 1, max(0, int(place * cells)))
+def _dots(place: Any, count: int) -> npt.NDArray[np.int64]:
+    """The nearest of `count` dots, for places in [0, 1]."""
+    nearest: npt.NDArray[np.int64] = np.rint(np.asarray(place) * (count - 1)).astype(np.int64)
+    return np.clip(nearest, 0, count - 1)
+
+
+def _cell(place: float, cells: int, dots: int) -> int:
+    """The character that holds the dot of a place, each holding so many."""
+    return int(_dots(place, cells * dots)) // dots
 
 
 def _traced(x: Floats, y: Floats, columns: int, rows: int) -> npt.NDArray[np.int64]:
     """Braille bits (rows, columns) of the line through points that lie in [0, 1] both ways."""
     wide, high = 2 * columns, 4 * rows
-    px = np.clip(np.rint(x * (wide - 1)), 0, wide - 1).astype(np.int64)
-    py = np.clip(np.rint(y * (high - 1)), 0, high - 1).astype(np.int64)
+    px, py = _dots(x, wide), _dots(y, high)
     lowest, highest = np.full(wide, high), np.full(wide, -1)  # the range of dots that each column shows
     np.minimum.at(lowest, px, py)
     np.maximum.at(highest, px, py)
@@ -214,7 +225,7 @@ def _foot(across: Axis, columns: int, margin: int, name: str) -> list[str]:
     below = [" "] * (margin + 2 + columns + (len(name) + 1 if name else 0))
     free = 0
     for tick in across.ticks:
-        column = _cell(float(across.place(tick)), columns)
+        column = _cell(float(across.place(tick)), columns, 2)
         label = short(tick)
         start = min(max(margin + 2 + column - len(label) // 2, 0), len(below) - len(label))
         rule[column] = "┬"

@@ -111,19 +111,19 @@ def verdict(run: XorRun, width: int) -> Text:
 
 def effort(run: XorRun, width: int) -> Text:
     """What it cost."""
-    passes = f"{run.forward_passes:,} forward passes"
+    passes = f"{run.forward_passes:,} forward"
     if run.backward_passes:
-        passes += f", {run.backward_passes:,} backward"
+        passes += f" and {run.backward_passes:,} backward"
     rate = f" ({run.done / run.seconds:,.0f} a second)" if run.seconds else ""
-    text = f"{run.done:,} steps in {display.spent(run.seconds)}{rate}: {passes}."
+    text = f"{display.counted(run.done, 'step')} in {display.spent(run.seconds)}{rate}; passes: {passes}."
     return display.prose(text, width, display.QUIET)
 
 
 def stopped(console: Console, done: int, asked: int) -> None:
     """Say that Ctrl-C ended it, and end with its exit code."""
-    console.print(
-        f"  Stopped by Ctrl-C after {done:,} of {asked:,} steps (exit code {INTERRUPTED}).", style=display.BAD
-    )
+    console.print()
+    text = f"Stopped by Ctrl-C after {done:,} of {asked:,} steps (exit code {INTERRUPTED})."
+    console.print(display.prose(text, display.room(console), display.BAD))
     raise typer.Exit(INTERRUPTED)
 
 
@@ -176,7 +176,7 @@ def digits_report(run: DigitsRun, console: Console) -> Group:
             style=display.GOOD if run.accuracy > 0.95 else display.BAD,
         ),
         Text(
-            f"  {run.done:,} steps of {BATCH} images in {display.spent(run.seconds)}"
+            f"  {display.counted(run.done, 'step')} of {BATCH} images in {display.spent(run.seconds)}"
             f" ({run.done / max(run.seconds, 1e-9):,.0f} a second).",
             style=display.QUIET,
         ),

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 COMPARISON, SUM, PRODUCT, SIGN, POWER, ATOM = 5, 10, 20, 25, 30, 100
 Writer = Callable[[Sequence[str], Mapping[str, Any]], str]
 
 
-@dataclass(frozen=True, slots=True)
-class Notation:
+class Notation(NamedTuple):
     """How one op is written around its operands.
 
     `level` is how tightly the result holds together; `needs` is how tightly each operand must, or else it is put

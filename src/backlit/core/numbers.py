@@ -7,7 +7,6 @@ Stored data never change; what the user is shown are read-only views (`Numbers`)
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -20,7 +19,6 @@ Shape = tuple[int, ...]
 FLOAT64 = dtypes.float64
 
 
-@dataclass(frozen=True, slots=True)
 class Abstract:
     """What is known of a value while a function is traced: its shape and its dtype, but no number.
 
@@ -28,8 +26,11 @@ class Abstract:
     float32[2,3]
     """
 
-    shape: Shape
-    dtype: np.dtype[Any]
+    __slots__ = ("dtype", "shape")
+
+    def __init__(self, shape: Shape, dtype: np.dtype[Any]) -> None:
+        self.shape = shape
+        self.dtype = dtype
 
     def __repr__(self) -> str:
         return f"{self.dtype.name}[{','.join(map(str, self.shape))}]"
@@ -101,7 +102,11 @@ def as_data(source: Any, dtype: Any = None, copy: bool = True) -> Any:
 
 
 def _is_array(source: Any) -> bool:
-    return hasattr(source, "__array__") or hasattr(source, "__array_interface__") or hasattr(source, "__buffer__")
+    return (
+        hasattr(source, "__array__")
+        or hasattr(source, "__array_interface__")
+        or hasattr(source, "__buffer__")
+    )
 
 
 def _shown(source: Any) -> str:
@@ -142,7 +147,21 @@ def _instead(name: str) -> Any:
     return method
 
 
-for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and", "or", "xor", "lshift", "rshift"):
+for _name in (
+    "add",
+    "sub",
+    "mul",
+    "truediv",
+    "floordiv",
+    "mod",
+    "pow",
+    "matmul",
+    "and",
+    "or",
+    "xor",
+    "lshift",
+    "rshift",
+):
     setattr(Numbers, f"__i{_name}__", _instead(_name))
 
 

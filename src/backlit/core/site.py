@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import ast
 import linecache
+import os
 import sys
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
-from pathlib import Path
 from types import CodeType, FrameType
+from typing import NamedTuple
 
-_ROOT = Path(__file__).parent.parent
-_LIBRARY = tuple(f"{_ROOT / floor}" for floor in ("core", "ops", "autodiff", "compiler", "nn", "optim"))
+_ROOT = os.path.dirname(os.path.dirname(__file__))
+_LIBRARY = tuple(os.path.join(_ROOT, floor, "") for floor in ("core", "ops", "autodiff", "compiler", "nn", "optim"))
 
 
 class _IsLibrary(dict[CodeType, bool]):
@@ -30,8 +30,7 @@ class _IsLibrary(dict[CodeType, bool]):
 IS_LIBRARY = _IsLibrary()
 
 
-@dataclass(frozen=True, slots=True)
-class Site:
+class Site(NamedTuple):
     """A place in the user's program. `variable` is the name that the result was assigned to, where one can be found."""
 
     file: str
@@ -45,7 +44,7 @@ class Site:
 
     @property
     def short_file(self) -> str:
-        return Path(self.file).name if not self.file.startswith("<") else self.file
+        return os.path.basename(self.file) if not self.file.startswith("<") else self.file
 
     @property
     def text(self) -> str:

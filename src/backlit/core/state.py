@@ -6,8 +6,8 @@ and only when it is not is the thread's own `Mode` looked up.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -54,46 +54,41 @@ SPECIAL: list[None] = []
 _DEFAULT = Mode()
 
 
-class _Local(threading.local):
-    mode: Mode = _DEFAULT
+_MODE: ContextVar[Mode] = ContextVar("backlit_mode", default=_DEFAULT)
 
-
-_LOCAL = _Local()
-
-
-def current_mode() -> Mode:
-    """The mode of the running thread."""
-    return _LOCAL.mode
+current_mode = _MODE.get
+"""The mode of the running thread (or task)."""
 
 
 class mode:
     """Change the mode of the running thread for the length of a `with` block."""
 
-    __slots__ = ("_after", "_before", "_changes")
+    __slots__ = ("_changes", "_token")
 
     def __init__(self, **changes: Any) -> None:
         self._changes = changes
 
     def __enter__(self) -> Mode:
-        before = self._before = _LOCAL.mode
+        before = _MODE.get()
         get = self._changes.get
-        after = self._after = _LOCAL.mode = Mode(
+        after = Mode(
             get("scope", before.scope),
             get("recording", before.recording),
             get("because", before.because),
             get("watch", before.watch),
         )
+        self._token = _MODE.set(after)
         SPECIAL.append(None)
         return after
 
     def __exit__(self, *_: object) -> None:
-        _LOCAL.mode = self._before
+        _MODE.reset(self._token)
         SPECIAL.pop()
 
 
 def because(base: Mode, reason: Because) -> None:
     """Within a `mode` block: the nodes made from now on serve this purpose."""
-    _LOCAL.mode = Mode(base.scope, base.recording, reason, base.watch)
+    _MODE.set(Mode(base.scope, base.recording, reason, base.watch))
 
 
 def scope(name: str) -> mode:
@@ -105,7 +100,7 @@ def scope(name: str) -> mode:
     >>> str(e.scope)
     'energy'
     """
-    return mode(scope=Scope(name, _LOCAL.mode.scope))
+    return mode(scope=Scope(name, _MODE.get().scope))
 
 
 def no_grad() -> mode:

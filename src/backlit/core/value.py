@@ -51,7 +51,9 @@ class Extra:
         self.because: Because | None = None
         self.owner: Value | None = None  # the variable whose value this leaf was for a while
         self.cut: tuple[str, Op | None, tuple[Any, ...]] | None = None  # why the inputs were not recorded
-        self.deposits: list[tuple[Value, Any, Any]] | None = None  # what the last backward() left in the leaves
+        self.deposits: list[tuple[Value, Any, Any]] | None = (
+            None  # what the last backward() left in the leaves
+        )
         self.stale = False  # the gradient belongs to an older value of this variable
         self.suspect: tuple[Shape, Shape] | None = None  # (n,) met (n, 1) here
 
@@ -296,10 +298,15 @@ class Value:
     def __reduce__(self) -> Any:
         node = current(self)
         if node._op is not None:
-            raise GraphError(f"{describe(self)} was computed, and a graph cannot be pickled; store its .data.")
+            raise GraphError(
+                f"{describe(self)} was computed, and a graph cannot be pickled; store its .data."
+            )
         return type(self), (np.asarray(node._data)[()], self.name, self.dtype)
 
-    if TYPE_CHECKING:  # given by the floors above: operators by ops/operators.py, backward by autodiff/reverse.py
+    if (
+        TYPE_CHECKING
+    ):  # given by the floors above: operators by ops/operators.py, backward by autodiff/reverse.py
+
         def backward(self, seed: Any = None) -> None: ...
         def __add__(self, other: Any) -> Value: ...
         def __radd__(self, other: Any) -> Value: ...
@@ -342,7 +349,9 @@ class Value:
         def T(self) -> Value: ...
         @property
         def mT(self) -> Value: ...
-        def __getattr__(self, name: str) -> Any: ...  # the methods named like the functions: x.tanh(), x.sum()
+        def __getattr__(
+            self, name: str
+        ) -> Any: ...  # the methods named like the functions: x.tanh(), x.sum()
 
 
 class Parameter(Value):

@@ -71,9 +71,9 @@ def derivation(
     (by default all variables that can be differentiated). names: what to call values; by default they go by
     the names they were given, or those of the variables of the program. nudged: whether to nudge as well.
 
-    Raises ShapeError if the output is no scalar, DtypeError if it is no real number, GraphError for an unknown
-    name or if nothing can be differentiated. Cost: linear in the graph, and for nudging about 20 replays of it
-    an input.
+    Raises ShapeError if the output is no scalar, DtypeError if it is no real number, GraphError for an
+    unknown name or if nothing can be differentiated. Cost: linear in the graph, and for nudging about 20
+    replays of it an input.
 
     >>> a, b = Value(2.0, name="a"), Value(-3.0, name="b")
     >>> [(row.label, row.gradient) for row in derivation(a * b + a).table]
@@ -108,7 +108,7 @@ class _Teller:
             self.variables = variables
         self.wrt = self._wanted(wrt)
         self.relevant = descendants(self.wrt, self.order)
-        self.notes: list[str] = []
+        self.formulas = {node: self._formula(node) for node in self.order if node._op is not None}
 
     # -- names -----------------------------------------------------------------------------------------------
 
@@ -157,14 +157,15 @@ class _Teller:
                     f"explain: {describe(self.output)} does not depend on any variable, only on constants."
                 )
             return found
-        nodes = {self.labels[node]: node for node in self.order if node in self._names([node])}
+        nodes = {label: node for node, label in self._names(self.order).items()}
         found = []
         for each in wrt:
             if isinstance(each, str):
                 if each not in nodes:
                     known = ", ".join(self.labels[node] for node in self.variables)
+                    text = self._expression()[0]
                     raise GraphError(
-                        f"explain: `{each}` does not occur in {self._expression()[0]}; its variables are {known}."
+                        f"explain: `{each}` does not occur in {text}; its variables are {known}."
                     )
                 node = nodes[each]
             else:
@@ -204,7 +205,7 @@ class _Teller:
             backward=tuple(backward),
             table=table,
             example=example,
-            notes=tuple(self.notes),
+            notes=tuple(self._stops(table)),
         )
 
     def _forward(self, node: Value) -> ForwardStep:
@@ -213,7 +214,7 @@ class _Teller:
         return ForwardStep(
             self.labels[node],
             node._op.name,
-            self._formula(node),
+            self.formulas[node],
             node._data,
             None if place is None else place.text,
             None if place is None else place.column,
@@ -227,59 +228,52 @@ class _Teller:
         name = FOLDED.get(spelled.strip())
         if name is None or node._op is None or node._op.name != name:
             return found
-        texts = (text.replace(f"{name}(", f"{spelled}(", 1) for text in (found.text, found.numbers))
-        return replace(found, **dict(zip(("text", "numbers"), texts, strict=True)))  # as the user wrote it
+        text, numbers = (each.replace(f"{name}(", f"{spelled}(", 1) for each in (found.text, found.numbers))
+        return replace(found, text=text, numbers=numbers)  # as the user wrote it
 
     # -- backward --------------------------------------------------------------------------------------------
 
     def _backward(self) -> tuple[dict[Value, Any], list[BackwardStep]]:
-        uses: dict[Value, int] = {}
-        for node in self.order:
-            for _, x in self._edges(node):
-                uses[x] = uses.get(x, 0) + 1
-        left = dict(uses)
         gradients: dict[Value, Any] = {self.output: self.seed}
         masks: dict[Value, Any] = {}
         terms: dict[Value, list[Any]] = {}
-        steps = []
+        completed: dict[Value, Value] = {}  # for each node the one that passed on to it last
+        walked: list[tuple[Value, list[tuple[Value, Part]], list[str]]] = []
         for node in reversed(self.order):
             edges = self._edges(node)
             if not edges or node not in gradients:
-                for _, x in edges:
-                    left[x] -= 1
                 continue
-            assert node._op is not None
-            gradient, mask = gradients[node], masks.get(node)
-            parts, joins, notes = [], [], []
+            parts, notes = [], []
             for index, x in edges:
-                part, found, present = self._part(node, index, x, gradient, mask, uses[x] > 1)
-                parts.append(part)
-                if part.flows:
-                    terms.setdefault(x, []).append(found)
-                    first = x not in gradients
-                    gradients[x] = found if first else gradients[x] + found
-                    if first and present is not None:
-                        masks[x] = present
-                    elif x in masks:
-                        masks[x] = masks[x] | present if present is not None else None
-                        if masks[x] is None:
-                            del masks[x]
+                part, present = self._part(node, index, x, gradients[node], masks.get(node))
+                parts.append((x, part))
                 notes += [note for note in self._notes(node, index, part) if note not in notes]
-                left[x] -= 1
-                if left[x] == 0 and len(terms.get(x, ())) > 1:
-                    joins.append(Join(self.labels[x], tuple(terms[x]), gradients[x]))
-            steps.append(
-                BackwardStep(
-                    self.labels[node],
-                    node._op.name,
-                    self._formula(node),
-                    rule_name(node._op, [x._grad is not INACTIVE for x in inputs_of(node)]),
-                    gradient,
-                    tuple(parts),
-                    tuple(joins),
-                    tuple(notes),
-                )
+                if not part.flows:
+                    continue
+                terms.setdefault(x, []).append(part.gradient)
+                completed[x] = node
+                if x not in gradients:
+                    gradients[x] = part.gradient
+                    masks[x] = present
+                else:
+                    gradients[x] = gradients[x] + part.gradient
+                    masks[x] = None if present is None or masks[x] is None else masks[x] | present
+            walked.append((node, parts, notes))
+        steps = []
+        for node, parts, notes in walked:
+            assert node._op is not None
+            joined = dict.fromkeys(x for x, _ in parts if len(terms.get(x, ())) > 1 and completed[x] is node)
+            step = BackwardStep(
+                label=self.labels[node],
+                op=node._op.name,
+                formula=self.formulas[node],
+                rule=rule_name(node._op, [x._grad is not INACTIVE for x in inputs_of(node)]),
+                gradient=gradients[node],
+                parts=tuple(replace(part, shared=len(terms.get(x, ())) > 1) for x, part in parts),
+                joins=tuple(Join(self.labels[x], tuple(terms[x]), gradients[x]) for x in joined),
+                notes=tuple(notes),
             )
+            steps.append(step)
         return gradients, steps
 
     def _edges(self, node: Value) -> list[tuple[int, Value]]:
@@ -292,35 +286,29 @@ class _Teller:
             if x in self.relevant and x._grad is not INACTIVE and _has_rule(node, index)
         ]
 
-    def _part(
-        self, node: Value, index: int, x: Value, gradient: Any, mask: Any, shared: bool
-    ) -> tuple[Part, Any, Any]:
+    def _part(self, node: Value, index: int, x: Value, gradient: Any, mask: Any) -> tuple[Part, Any]:
+        """What a node passes to one input, and the mask of where that is present."""
         op, inputs, attrs = node._op, inputs_of(node), node._extra.attrs
         assert op is not None
         y, xs = strong(node._data), [strong(each._data) for each in inputs]
         found = contribution(op, index, strong(gradient), mask, y, xs, attrs)
-        term, present = (_zero(x), False) if found is None else found
-        if type(x._data) is float:
-            term = float(term)
-        flows = found is not None and not (present is not None and shape_of(present) == () and not present)
+        written, value, present, silence = None, None, None, ""
         if isinstance(op, Elementwise):
             written, value = self._partial(op, node, index)
-        else:
-            written, value = None, None
-            if shape_of(node._data) == shape_of(x._data) == ():
-                unit = contribution(op, index, np.ones((), y.dtype)[()], None, y, xs, attrs)
-                value = None if unit is None else float(unit[0])
-        part = Part(
-            self.labels[x],
-            index,
-            _which(inputs, index),
-            written,
-            value,
-            term if flows else _zero(x),
-            flows,
-            shared,
-        )
-        return part, term, present
+        elif shape_of(node._data) == shape_of(x._data) == ():
+            unit = contribution(op, index, np.ones((), y.dtype)[()], None, y, xs, attrs)
+            value = None if unit is None else float(unit[0])
+        term = _zero(x)
+        if found is not None:
+            term, present = found
+        if found is None or (present is not None and shape_of(present) == () and not present):
+            alone = sum(_has_rule(node, i) for i in range(len(inputs))) == 1
+            silence = f"nothing passes through {op.name}" if alone else f"{self.labels[x]} was not chosen"
+            term = _zero(x)
+        if type(x._data) is float:
+            term = float(term)
+        which = _which(inputs, index)
+        return Part(self.labels[x], index, which, written, value, term, silence=silence), present
 
     def _partial(self, op: Elementwise, node: Value, index: int) -> tuple[Formula, Any]:
         """The local partial, as a formula of the names and as its value."""
@@ -339,8 +327,19 @@ class _Teller:
         assert op is not None
         if part.partial_value is None or any(shape_of(x) for x in (node._data, *xs)):
             return []
-        text = self._formula(node).text
+        text = self.formulas[node].text
         return notes_of(op, node._data, xs, node._extra.attrs, index, part.partial_value, text)
+
+    def _stops(self, table: Sequence[Row]) -> list[str]:
+        """Where the gradient was stopped on purpose, if nudging does not agree."""
+        if all(row.verdict != "differs" for row in table):
+            return []
+        return [
+            f"The gradient is stopped on purpose at {self.labels[node]} = {self.formulas[node].text}; "
+            "nudging does not know of that."
+            for node in self.order
+            if node._op is not None and node._op.name == "stop_gradient"
+        ]
 
     # -- the table -------------------------------------------------------------------------------------------
 
@@ -424,7 +423,7 @@ def _verdict(gradient: float, side: Sides) -> str:
         return "kink"
     if side.value is None or side.error is None or not np.isfinite(gradient):
         return "none"
-    margin = 2 * side.error + 1e-12 * max(abs(gradient), abs(side.value))
+    margin = 3 * side.error + 1e-7 * max(abs(gradient), abs(side.value))
     return "agrees" if abs(side.value - gradient) <= margin else "differs"
 
 

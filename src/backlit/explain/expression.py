@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import difflib
+import inspect
 import keyword
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -101,7 +102,9 @@ class Expression:
         def f(*args: Any) -> Value:
             return self.evaluate(dict(zip(order, args, strict=True))).output
 
-        f.__doc__ = self.text
+        f.__name__ = f.__qualname__ = self.text
+        parameters = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_ONLY) for name in order]
+        f.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         return f
 
 

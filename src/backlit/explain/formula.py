@@ -156,15 +156,18 @@ def formula(value: Value, names: Names) -> Formula:
 
 def partial_formula(partial: Any, names: Names) -> Formula:
     """The same for a partial derivative, simplified; a `where` gives way to the branch that it chose."""
-    because: list[Value] = []
+    because: list[Reason] = []
     while isinstance(partial, Value) and partial not in names and (branch := _branch(partial)) is not None:
         because += _reasons(inputs_of(partial)[0], branch == 1)
         partial = inputs_of(partial)[branch]
     if isinstance(partial, Value) and partial not in names and _is_truth(partial):
         because += _reasons(partial, bool(partial._data))
         partial = float(partial._data)
-    texts = tuple(_Writer(names).write(condition) for condition in because)
-    latex = tuple(_Writer(names, latex=True).write(condition) for condition in because)
+    texts = tuple(_Writer(names).write(condition) + said for condition, said in because)
+    latex = tuple(
+        _Writer(names, latex=True).write(condition) + (rf"\text{{{said}}}" if said else "")
+        for condition, said in because
+    )
     if not isinstance(partial, Value):
         text, tex = number_text(partial), number_latex(partial)
         return Formula(text, text, tex, tex, texts, latex)
@@ -203,32 +206,37 @@ def _is_truth(node: Value) -> bool:
     return dtype_of(node._data).kind == "b" and not shape_of(node._data)
 
 
-def _reasons(condition: Value, holds: bool) -> list[Value]:
+Reason = tuple[Value, str]  # a condition, and what is said of it if it is no comparison
+
+
+def _reasons(condition: Value, holds: bool) -> list[Reason]:
     """True conditions that say why this one is true or false; that two numbers differ says nothing."""
-    found: list[Value] = []
+    found: list[Reason] = []
     stack = [(condition, holds)]
     while stack:
         node, holds = stack.pop()
         name = node._op.name if node._op is not None else ""
         parts = inputs_of(node)
-        if name in ("bitwise_and", "logical_and", "bitwise_or", "logical_or"):
+        if name in ("equal", "not_equal") and _is_truth(parts[0]):  # a condition held against 0
+            stack.append((parts[0], bool(parts[0]._data)))
+        elif name in ("bitwise_and", "logical_and", "bitwise_or", "logical_or"):
             every = name.endswith("and") == holds  # all parts say why, or the first that does
             which = [part for part in parts if every or bool(part._data) == holds]
             stack.extend((part, holds) for part in reversed(which if every else which[:1]))
+        elif not name:
+            found.append((node, " is true" if holds else " is false"))
         elif holds and name != "not_equal":
-            found.append(node)
+            found.append((node, ""))
         elif not holds and name in _OPPOSITES:
             opposite = _COMPARED[_OPPOSITES[name]](*parts)
             if opposite.data:  # it is not where NaN was compared
-                found.append(opposite)
+                found.append((opposite, ""))
     return found
 
 
 # -- writing -------------------------------------------------------------------------------------------------
 
-Item = (
-    Written | Value | float
-)  # what an operand is: written already, a leaf, or a number that was simplified to
+Item = Written | Value  # an operand: written already, or a leaf
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,8 +290,6 @@ class _Writer:
         """An operand as text. One that begins with a minus sign is put in parentheses behind an operator."""
         if isinstance(item, tuple):
             text, level = item
-        elif isinstance(item, float):
-            text, level = self._number(item)
         else:
             text, level = self._leaf(item)
         if text.startswith("-") and (index > 0 or (count == 1 and level == SIGN)):
@@ -306,8 +312,6 @@ class _Writer:
 
     def _known(self, item: Item) -> float | None:
         """The number that an operand is, if it is no more than that."""
-        if isinstance(item, float):
-            return item
         if isinstance(item, tuple) or item._a is not None or item._grad is not INACTIVE:
             return None
         if self.names is None or item in self.names or type(item._data) is not float:
@@ -316,10 +320,7 @@ class _Writer:
 
     def _simpler(self, node: Value, items: list[Item]) -> Item | None:
         assert node._op is not None
-        numbers = [self._known(item) for item in items]
-        if all(number is not None for number in numbers) and type(node._data) is float:
-            return node._data
-        match node._op.name, items, numbers:
+        match node._op.name, items, [self._known(item) for item in items]:
             case "multiply", [x, y], _ if x is y:
                 return self._notation(SQUARE, [x], {})
             case ("multiply", [x, _], [_, 1.0]) | ("multiply", [_, x], [1.0, _]):

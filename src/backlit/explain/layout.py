@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Sequence
+from math import isfinite
 from typing import Any
 
 from backlit.core.numbers import shape_of
@@ -81,21 +82,20 @@ def _chain(pieces: Sequence[str], value: Any) -> list[str]:
 def _one_line(indent: str, chain: Iterable[str], width: int, after: str = "") -> list[str]:
     """A chain of equal things on one line, or broken before its `=` signs if it is too long."""
     parts = list(chain)
-    line = indent + " ".join(parts) + after
-    if len(line) <= width:
-        return [line]
-    deeper = indent + "    "
-    lines = [indent + parts[0]]
-    for part in parts[1:]:
-        if len(lines[-1]) + 1 + len(part) <= width and len(lines) > 1:
-            lines[-1] += " " + part
-        else:
-            lines.append(deeper + part)
-    if after:
-        if len(lines[-1]) + len(after) <= width:
-            lines[-1] += after
-        else:
-            lines.append(deeper + after.strip())
+    line = indent + " ".join(parts)
+    if len(line) + len(after) <= width:
+        return [line + after]
+    hanging = indent + "    "
+    lines = [line]
+    if len(line) > width and len(parts) > 1:
+        under = indent + " " * (len(parts[0]) + 1)
+        lines = [f"{indent}{parts[0]} {parts[1]}", *(under + part for part in parts[2:])]
+        if max(map(len, lines)) > width:
+            lines = [indent + parts[0], *(hanging + part for part in parts[1:])]
+    if after and len(lines[-1]) + len(after) <= width:
+        lines[-1] += after
+    elif after:
+        lines.append(hanging + after.strip())
     return lines
 
 
@@ -114,15 +114,14 @@ def _forward(steps: Steps, width: int) -> list[str]:
     aligned = []
     for name, symbols, numbers, value in rows:
         middle = f" = {numbers}" if numbers else ""
-        aligned.append(
-            f"  {name:{columns[0]}} = {symbols:{columns[1]}}{middle:{columns[2] + 3 * bool(columns[2])}} {value}"
-        )
+        third = columns[2] + 3 * bool(columns[2])
+        aligned.append(f"  {name:{columns[0]}} = {symbols:{columns[1]}}{middle:{third}} {value}")
     if max(map(len, aligned)) > width:
         aligned = [
             line
             for name, symbols, numbers, value in rows
             for line in _one_line(
-                "  ", [f"{name} = {symbols}", *([f"= {numbers}"] if numbers else []), value], width
+                "  ", [name, f"= {symbols}", *([f"= {numbers}"] if numbers else []), value], width
             )
         ]
     return aligned
@@ -144,17 +143,15 @@ def _forward_pieces(step: ForwardStep) -> tuple[str, str, str, str]:
 def _meaning(steps: Steps, width: int) -> list[str]:
     y = steps.output
     words = (
-        f"x.grad stands for ∂{y}/∂x: how fast {y} changes when x does. Each value passes its gradient on to what "
-        f"it was computed from, times the local partial: that is the chain rule. It starts with {y}.grad = 1."
+        f"x.grad stands for ∂{y}/∂x: how fast {y} changes when x does. Each value passes its gradient on to "
+        "what it was computed from, times the local partial: that is the chain rule. "
+        f"It starts with {y}.grad~=~1."
     )
-    return _paragraph(words, width)
+    return [line.replace("~", " ") for line in _paragraph(words, width)]
 
 
 def _backward(steps: Steps, width: int) -> list[list[str]]:
-    pairs = [
-        _aligned([(_local(step, part), _product(step, part)) for part in step.parts])
-        for step in steps.backward
-    ]
+    pairs = [_aligned([_pair(step, part) for part in step.parts]) for step in steps.backward]
     column = _column([pair for step in pairs for pair in step], width)
     heads = [f"{step.label} = {step.formula.text}" for step in steps.backward]
     rules_at = max((len(head) for head in heads if len(head) <= width // 2), default=0)
@@ -174,6 +171,10 @@ def _backward(steps: Steps, width: int) -> list[list[str]]:
 
 
 Pair = tuple[list[str], list[str]]  # the local partial and the product, each a chain of equal things
+
+
+def _pair(step: BackwardStep, part: Part) -> Pair:
+    return _local(step, part), _product(step, part)
 
 
 def _aligned(pairs: list[Pair]) -> list[Pair]:
@@ -218,8 +219,7 @@ def _product(step: BackwardStep, part: Part) -> list[str]:
     """What the input gets: the gradient that arrives times the local partial."""
     target = f"{part.target}.grad"
     if not part.flows:
-        why = f"{part.target} was not chosen" if len(step.parts) > 1 else f"nothing passes through {step.op}"
-        return [f"{target} gets nothing: {why}"]
+        return [f"{target} gets nothing: {part.silence}"]
     sign = "+=" if part.shared else "="
     if part.partial_value is None:
         return [target, f"{sign} {step.label}.grad, carried back through {step.op}", _value(part.gradient)]
@@ -260,7 +260,8 @@ def _table(steps: Steps) -> list[str]:
 
 def _nudging(row: Row) -> str:
     if row.verdict == "kink" and row.below is not None and row.above is not None:
-        return f"{number_text(row.below)} below, {number_text(row.above)} above"
+        sides = ((row.below, "below"), (row.above, "above"))
+        return ", ".join(f"{number_text(x)} {side}" if isfinite(x) else f"a jump {side}" for x, side in sides)
     if row.nudging is None:
         return "—"
     return number_text(row.nudging)
@@ -283,8 +284,8 @@ def _after_table(steps: Steps, width: int) -> list[str]:
         promised, change = number_text(e.promised), number_text(e.change)
         really = "and so it does" if promised == change else f"and it changes by {change}"
         lines += _paragraph(
-            f"For example, if {e.label} rises by {number_text(e.raised_by)}, its gradient promises that {y} changes "
-            f"by about {promised}, {really}.",
+            f"For example, if {e.label} rises by {number_text(e.raised_by)}, its gradient promises that {y} "
+            f"changes by about {promised}, {really}.",
             width,
         )
     return lines + [line for note in steps.notes for line in _paragraph(note, width)]
@@ -298,10 +299,10 @@ def _about_rows(steps: Steps) -> list[str]:
             found = f"{number_text(row.nudging)} ± {number_text(row.error, 2)}"
             notes.append(f"{row.label}: nudging gives {found}, the chain rule {number_text(row.gradient)}.")
     if bent := [row.label for row in steps.table if row.verdict == "kink"]:
-        where = f"For {_listed(bent)} there is a kink here: the slopes below and above differ"
-        notes.append(f"{where}, and the gradient given is a convention.")
+        slopes = "the slopes below and above differ"
+        notes.append(f"For {_listed(bent)} {slopes} here, so the gradient given is a convention.")
     if unknown := [row.label for row in steps.table if row.verdict == "none" and not shape_of(row.value)]:
-        notes.append(f"For {_listed(unknown)} nudging finds no finite slope here.")
+        notes.append(f"For {_listed(unknown)} nudging finds no certain slope here.")
     if large := [row.label for row in steps.table if row.nudging is None and shape_of(row.value)]:
         notes.append(f"{_listed(large)}: too many numbers to nudge them one by one.")
     return notes

@@ -18,7 +18,7 @@ from backlit.core.walk import descendants
 class Replay:
     """What the output of a graph would be if one node held other numbers. The graph is not changed.
 
-    order: all nodes of the graph, inputs first, the output last. Cost: the nodes that depend on the moved one.
+    order: all nodes of the graph, inputs first, the output last. Cost: the nodes that depend on `moved`.
     """
 
     def __init__(self, order: Sequence[Value], moved: Value) -> None:
@@ -40,9 +40,10 @@ class Replay:
 
 @dataclass(frozen=True, slots=True)
 class Sides:
-    """The derivative of a scalar output by one number: an estimate, its error bar, and both slopes at a kink.
+    """The derivative of a scalar output by one number: an estimate, its error bar, both slopes at a kink.
 
-    value is None where nudging finds no finite number.
+    value is None where nudging finds nothing certain to a hundredth.
+    On a side where the output jumps the slope is infinite.
     """
 
     value: float | None
@@ -67,12 +68,29 @@ def nudge(replay: Replay) -> list[Sides]:
 
 def _sides(slope: Slope) -> Sides:
     value, error, kink = float(slope.value[0]), float(slope.error[0]), float(slope.kink[0])
+    if not slope.rows:
+        return Sides(None, None)
+    steps = [row.step for row in slope.rows]
+    below = _one_sided(steps, [-float(row.backward[0]) for row in slope.rows])
+    above = _one_sided(steps, [float(row.forward[0]) for row in slope.rows])
+    if np.isinf(below) or np.isinf(above):
+        return Sides(None, None, below, above)
     if not (np.isfinite(value) and np.isfinite(error)):
-        value_or_none = error_or_none = None
-    else:
-        value_or_none, error_or_none = value, error
-    if kink > 0:
-        row = min(slope.rows, key=lambda row: abs(row.step - float(slope.step[0])))
-        above, below = float(row.forward[0]) / row.step, -float(row.backward[0]) / row.step
-        return Sides(value_or_none, error_or_none, below, above)
-    return Sides(value_or_none, error_or_none)
+        return Sides(None, None)
+    if kink == 0:
+        certain = error <= 0.01 * max(abs(value), float(slope.secant[0]))
+        return Sides(value, error) if certain else Sides(None, None)
+    least = 1e-8 * max(abs(below), abs(above))  # what is smaller beside the other slope is rounding
+    return Sides(value, error, *(0.0 if abs(side) < least else side for side in (below, above)))
+
+
+def _one_sided(steps: Sequence[float], changes: Sequence[float]) -> float:
+    """The slope of one side, extrapolated from short steps to a step of zero; infinite at a jump."""
+    short = max(i for i, step in enumerate(steps) if step >= 1e-3 * steps[0]) + 1
+    if len(steps) > short and abs(changes[-1]) > 0.9 * abs(changes[short - 1]) > 0:
+        return float(np.inf)
+    h = list(steps[max(short - 4, 0) : short])
+    q = [change / step for step, change in zip(h, changes[max(short - 4, 0) : short], strict=True)]
+    for n in range(1, len(h)):  # Neville's scheme
+        q = [(h[i + n] * q[i] - h[i] * q[i + 1]) / (h[i + n] - h[i]) for i in range(len(q) - 1)]
+    return q[0]

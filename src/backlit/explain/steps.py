@@ -38,8 +38,8 @@ class Part:
 
     target: the input. position: which input it is. which: "left" or "right" where a node uses it twice.
     partial: the local partial as a formula (None where the op has no partials, such as `sum`), and its value.
-    gradient: the product with the gradient that arrives. flows: False where the input was not chosen, so that
-    nothing flows, not even a zero. shared: whether other paths lead to the target, too.
+    gradient: the product with the gradient that arrives. silence: why nothing flows, not even a zero, where
+    that is so. shared: whether other paths lead to the target, too.
     """
 
     target: str
@@ -48,8 +48,13 @@ class Part:
     partial: Formula | None
     partial_value: Any
     gradient: Any
-    flows: bool = True
+    silence: str = ""
     shared: bool = False
+
+    @property
+    def flows(self) -> bool:
+        """Whether anything is passed on, be it a zero."""
+        return not self.silence
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +89,7 @@ class Row:
     """One input in the final table.
 
     nudging: the derivative found by moving the input a little both ways, and a bar for its error (None where
-    that was not possible). below, above: the slopes of the two sides where they differ.
+    that was not possible). below, above: the slopes of the two sides where they differ; infinite at a jump.
     verdict: "agrees", "differs", "kink" (the two sides differ), or "none" (nudging found no finite number).
     """
 

@@ -15,7 +15,8 @@ import numpy as np
 from backlit.core import dtypes
 from backlit.core.errors import ShapeError
 from backlit.core.numbers import Shape, dtype_of, shape_of
-from backlit.core.op import Linear, Op, Reals, Sample, Special, operands, record
+from backlit.core.op import Linear, Op, Reals, Sample, Special
+from backlit.core.record import operands, record
 from backlit.core.value import Value
 from backlit.ops.axes import one_axis
 from backlit.ops.joining import concat

@@ -107,6 +107,22 @@ def _whole_division(divide: Any) -> Any:
     return evaluate
 
 
+def _floor_quotient(x1: Any, x2: Any) -> Any:
+    """NumPy's, which follows Python, but with infinite operands floor(x1 / x2), as the standard prefers."""
+    y = np.floor_divide(x1, x2)
+    if dtype_of(y).kind == "f":
+        infinite = np.isinf(x1) | np.isinf(x2)
+        if infinite.any():
+            return np.where(infinite, np.floor(np.divide(x1, x2)), y)
+    return y
+
+
+def _floor_quotient_of_floats(x1: float, x2: float) -> float:
+    if math.isfinite(x1) and math.isfinite(x2):
+        return x1 // x2
+    return float(np.floor(x1 / x2))
+
+
 REMAINDER = Elementwise(
     "remainder",
     _whole_division(np.remainder),
@@ -119,8 +135,8 @@ REMAINDER = Elementwise(
 )
 FLOOR_DIVIDE: Elementwise = Elementwise(
     "floor_divide",
-    _whole_division(np.floor_divide),
-    scalar=operator.floordiv,
+    _whole_division(_floor_quotient),
+    scalar=_floor_quotient_of_floats,
     partials=(ZERO, ZERO),
     notation=Notation(
         lambda x, _: f"{x[0]} // {x[1]}",
@@ -131,8 +147,8 @@ FLOOR_DIVIDE: Elementwise = Elementwise(
         (),
     ),
     domains=(Reals(0.1, 0.9), Reals(1.0, 3.0)),
-    doc="floor(x1 / x2), elementwise. Its derivative is 0, at the jumps too (convention). Raises DomainError "
-    "for integers divided by 0.",
+    doc="floor(x1 / x2), elementwise, with infinite operands too. Its derivative is 0, at the jumps too "
+    "(convention). Raises DomainError for integers divided by 0.",
 )
 
 

@@ -12,7 +12,8 @@ from backlit.core.dtypes import as_dtype
 from backlit.core.errors import DomainError, DtypeError, IndexingError, ShapeError
 from backlit.core.notation import Notation
 from backlit.core.numbers import as_data, shape_of, stored
-from backlit.core.op import Constant, Integers, Sample, operands
+from backlit.core.op import Constant, Integers, Sample
+from backlit.core.record import operands
 from backlit.core.site import user_frame
 from backlit.core.value import Value, constant, describe
 from backlit.ops.casting import ASTYPE

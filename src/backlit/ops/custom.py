@@ -7,7 +7,8 @@ from typing import Any
 
 from backlit.core.errors import GraphError
 from backlit.core.notation import Notation, call, templates
-from backlit.core.op import Constant, Domain, Elementwise, Linear, Op, Reals, Rule, Sample, operands, record
+from backlit.core.op import Constant, Domain, Elementwise, Linear, Op, Reals, Rule, Sample
+from backlit.core.record import operands, record
 from backlit.core.value import NO_ATTRS, Value
 
 
@@ -71,12 +72,20 @@ def op(
         where = tuple(domains or [Reals()] * len(partials))
         return CustomOp(
             Elementwise(
-                name, evaluate, partials=tuple(partials), scalar=scalar, selects=selects, domains=where, **common
+                name,
+                evaluate,
+                partials=tuple(partials),
+                scalar=scalar,
+                selects=selects,
+                domains=where,
+                **common,
             )
         )
     if transposes is not None:
         if shape is None:
-            raise GraphError(f"op {name!r}: a linear op needs `shape`, which gives the result's shape from the inputs.")
+            raise GraphError(
+                f"op {name!r}: a linear op needs `shape`, which gives the result's shape from the inputs."
+            )
         where = tuple(domains or [Reals()] * len(transposes))
         return CustomOp(
             Linear(name, evaluate, transposes=tuple(transposes), shape=shape, domains=where, **common)

@@ -20,7 +20,8 @@ import numpy as np
 from backlit.core.errors import DomainError, ShapeError
 from backlit.core.notation import ATOM, PRODUCT, Notation
 from backlit.core.numbers import Shape, shape_of
-from backlit.core.op import Attrs, Linear, Op, Reals, Sample, operands, record
+from backlit.core.op import Attrs, Linear, Op, Reals, Sample
+from backlit.core.record import operands, record
 from backlit.core.state import scope
 from backlit.core.value import Value
 from backlit.ops.movement import PERMUTE_DIMS

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, TypeVar, cast
 
-from backlit.core.op import Elementwise, Op, operands, record
+from backlit.core.op import Elementwise, Op
+from backlit.core.record import operands, record
 from backlit.core.state import SPECIAL, scope
 from backlit.core.value import INACTIVE, NO_ATTRS, NO_EXTRA, Value, next_serial
 

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 
 from backlit.core import dtypes
+from backlit.core.complaints import as_shown
 from backlit.core.errors import IndexingError, ShapeError, TracedValueError
 from backlit.core.notation import Notation
 from backlit.core.numbers import Abstract, Shape, dtype_of, shape_of
-from backlit.core.op import Booleans, Constant, Integers, Linear, Reals, Sample, as_constant, as_shown
+from backlit.core.op import Booleans, Constant, Integers, Linear, Reals, Sample
+from backlit.core.record import as_constant
 from backlit.core.value import Value, current, describe
 from backlit.ops.axes import one_axis
 from backlit.ops.functions import apply

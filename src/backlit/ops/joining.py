@@ -9,7 +9,8 @@ import numpy as np
 
 from backlit.core.errors import ShapeError
 from backlit.core.numbers import Shape, dtype_of, shape_of
-from backlit.core.op import Linear, Reals, Sample, operands, record
+from backlit.core.op import Linear, Reals, Sample
+from backlit.core.record import operands, record
 from backlit.core.value import Value
 from backlit.ops.axes import one_axis
 from backlit.ops.index import ALL, normal_slice

@@ -12,7 +12,8 @@ import numpy as np
 from backlit.core.errors import ShapeError
 from backlit.core.notation import ATOM, POWER, PRODUCT, infix, templates
 from backlit.core.numbers import Shape, shape_of
-from backlit.core.op import Linear, Reals, Sample, broadcast_shapes, operands, record
+from backlit.core.op import Linear, Reals, Sample, broadcast_shapes
+from backlit.core.record import operands, record
 from backlit.core.value import Value
 from backlit.ops.axes import one_axis
 from backlit.ops.einsum import EINSUM

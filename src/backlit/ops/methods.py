@@ -56,7 +56,9 @@ def _missing(self: Value, name: str) -> Any:
 
 def _reshape(self: Value, *shape: Any) -> Value:
     """The same elements in another shape: `x.reshape(2, 3)` or `x.reshape((2, 3))`; one length may be -1."""
-    return namespace.find("reshape")(self, shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape)  # type: ignore[no-any-return]
+    return namespace.find("reshape")(
+        self, shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape
+    )  # type: ignore[no-any-return]
 
 
 def _flatten(self: Value) -> Value:
@@ -143,7 +145,11 @@ def _bool(self: Value) -> bool:
 def _item(self: Value) -> Any:
     """The number of a value that holds only one, as a Python number."""
     data = current(self)._data
-    return data if type(data) is float else np.asarray(_number(self.reshape(()) if self.size == 1 else self, "item()")).item()
+    return (
+        data
+        if type(data) is float
+        else np.asarray(_number(self.reshape(()) if self.size == 1 else self, "item()")).item()
+    )
 
 
 def _tolist(self: Value) -> Any:
@@ -218,12 +224,28 @@ def _format(self: Value, spec: str) -> str:
     return format(self.item(), spec) if spec else repr(self)
 
 
+def _when_numpy_asks(name: str) -> Callable[..., Any]:
+    """A method that loads `numpy_protocol`, which puts the real one in its place, and calls that."""
+
+    def method(self: Value, *args: Any, **kwargs: Any) -> Any:
+        from backlit.ops import numpy_protocol
+
+        return numpy_protocol.METHODS[name](self, *args, **kwargs)
+
+    return method
+
+
+for _name in (
+    "__array_ufunc__ __array_function__ __array__ __array_namespace__ __dlpack__ __dlpack_device__ to_device"
+).split():
+    setattr(Value, _name, _when_numpy_asks(_name))
+
 for _name, _function in {
     "__getattr__": _missing, "__float__": _float, "__int__": _int, "__complex__": _complex, "__index__": _index,
     "__bool__": _bool, "__len__": _len, "__iter__": _iter, "__getitem__": _getitem, "__setitem__": _setitem,
     "__repr__": _repr, "__format__": _format, "item": _item, "tolist": _tolist, "reshape": _reshape,
     "flatten": _flatten, "ravel": _flatten, "transpose": _transpose, "permute_dims": _transpose, "astype": _astype,
-    "dot": _dot, "T": property(_turned), "mT": property(_matrix_transpose), "at": property(_at),
+    "dot": _dot, "T": property(_turned), "mT": property(_matrix_transpose), "at": property(_at), "device": property(lambda self: "cpu"),
     "__dir__": lambda self: sorted({*object.__dir__(self), *NAMES}),
 }.items():  # fmt: skip
     setattr(Value, _name, _function)

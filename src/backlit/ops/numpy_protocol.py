@@ -43,7 +43,9 @@ def _array_ufunc(self: Value, ufunc: Any, method: str, *inputs: Any, out: Any = 
         a, b = (namespace.find("asarray")(x) for x in inputs)
         return namespace.find(name)(a.reshape(a.shape + (1,) * b.ndim), b)
     if method != "__call__" or name not in namespace.FUNCTIONS:
-        raise ConversionError(_not_recorded(f"np.{ufunc.__name__}" + ("" if method == "__call__" else f".{method}"), self))
+        raise ConversionError(
+            _not_recorded(f"np.{ufunc.__name__}" + ("" if method == "__call__" else f".{method}"), self)
+        )
     if kwargs:
         raise ConversionError(f"np.{ufunc.__name__} of a value takes no {', '.join(kwargs)}.")
     return namespace.find(name)(*inputs)
@@ -70,7 +72,9 @@ def _not_recorded(name: str, value: Value) -> str:
 
 
 def _reduce(name: str) -> Callable[..., Any]:
-    def adapted(x: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: Any = False, **kw: Any) -> Any:
+    def adapted(
+        x: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: Any = False, **kw: Any
+    ) -> Any:
         options = {k: v for k, v in kw.items() if v is not np._NoValue}
         if dtype is not None:
             options["dtype"] = dtype
@@ -139,7 +143,9 @@ def _array_function(self: Value, function: Any, types: Any, args: Any, kwargs: A
     """NumPy's array functions record the function of the same meaning."""
     adapted = _FUNCTIONS.get(function.__name__)
     if adapted is None or function.__module__ not in ("numpy", "numpy.matrixlib.defmatrix"):
-        raise ConversionError(_not_recorded(f"{function.__module__}.{function.__name__}".replace("numpy", "np", 1), self))
+        raise ConversionError(
+            _not_recorded(f"{function.__module__}.{function.__name__}".replace("numpy", "np", 1), self)
+        )
     return adapted(*args, **kwargs)
 
 
@@ -185,7 +191,7 @@ def _dlpack(self: Value, **options: Any) -> Any:
     return plain.copy().__dlpack__(**options)
 
 
-for _name, _function in {
+METHODS: dict[str, Callable[..., Any]] = {
     "__array_ufunc__": _array_ufunc,
     "__array_function__": _array_function,
     "__array__": _array,
@@ -193,6 +199,6 @@ for _name, _function in {
     "__dlpack__": _dlpack,
     "__dlpack_device__": lambda self: (1, 0),
     "to_device": _to_device,
-    "device": property(lambda self: "cpu"),
-}.items():
+}
+for _name, _function in METHODS.items():
     setattr(Value, _name, _function)

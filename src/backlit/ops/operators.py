@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from backlit.core.op import Elementwise, Op, operands, record
+from backlit.core.op import Elementwise, Op
+from backlit.core.record import operands, record
 from backlit.core.state import SPECIAL
 from backlit.core.value import INACTIVE, NO_EXTRA, Value, constant, next_serial
 from backlit.ops import arithmetic, logic, namespace, powers
@@ -34,7 +35,9 @@ def fast_binary(op: Elementwise) -> tuple[Callable[..., Any], Callable[..., Any]
             if kind is float or kind is int:
                 other = constant(float(other))
             elif kind is not Value and not isinstance(other, Value):
-                return record(op, operands((self, other))) if isinstance(other, _UNDERSTOOD) else NotImplemented
+                return (
+                    record(op, operands((self, other))) if isinstance(other, _UNDERSTOOD) else NotImplemented
+                )
             y = other._data
             if type(y) is float and not SPECIAL and self._now is None and other._now is None:
                 try:

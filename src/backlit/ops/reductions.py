@@ -14,12 +14,13 @@ from backlit.core import dtypes
 from backlit.core.errors import ShapeError
 from backlit.core.notation import call
 from backlit.core.numbers import Shape, dtype_of, shape_of
-from backlit.core.op import Constant, Op, Reals, Sample, Special, operands, record
+from backlit.core.op import Constant, Op, Reals, Sample, Special
+from backlit.core.record import operands, record
 from backlit.core.value import Value
+from backlit.ops.accidents import warn_of_square
 from backlit.ops.accumulation import CUMULATIVE_PROD
 from backlit.ops.accumulation import cumulative_prod as cumulative_prod
 from backlit.ops.accumulation import cumulative_sum as cumulative_sum
-from backlit.ops.accidents import warn_of_square
 from backlit.ops.axes import one_axis, some_axes, without_axes
 from backlit.ops.selection import WHERE
 from backlit.ops.summation import SUM, asked_dtype, axes_notation, spread, widened

@@ -12,7 +12,8 @@ import numpy as np
 from backlit.core.errors import DtypeError
 from backlit.core.notation import call
 from backlit.core.numbers import dtype_of
-from backlit.core.op import Booleans, Elementwise, Reals, operands, record
+from backlit.core.op import Booleans, Elementwise, Reals
+from backlit.core.record import operands, record
 from backlit.core.value import Value, describe
 from backlit.ops.functions import apply, binary
 

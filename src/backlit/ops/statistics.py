@@ -15,7 +15,8 @@ import numpy as np
 from backlit.core import dtypes
 from backlit.core.errors import DtypeError
 from backlit.core.numbers import Shape, dtype_of, shape_of, stored
-from backlit.core.op import Constant, Sample, Special, operands, record
+from backlit.core.op import Constant, Sample, Special
+from backlit.core.record import operands, record
 from backlit.core.value import Value, constant, describe
 from backlit.ops.accidents import warn_of_square
 from backlit.ops.arithmetic import DIVIDE, SUBTRACT

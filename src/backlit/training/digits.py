@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -146,10 +146,11 @@ def _scaled(key: Any, n_in: int, n_out: int) -> npt.NDArray[np.float32]:
     return (drawn / math.sqrt(n_in)).astype(np.float32)
 
 
-def scores(net: dict[str, Any], images: Any) -> Value:
+def scores(net: Mapping[str, Any], images: Any) -> Value:
     """What speaks for each digit.  images: (n, 64) -> (n, 10)."""
-    hidden = tanh(Value(images) @ net["W1"] + net["b1"])
-    return hidden @ net["W2"] + net["b2"]
+    hidden: Value = tanh(Value(images) @ net["W1"] + net["b1"])
+    found: Value = hidden @ net["W2"] + net["b2"]
+    return found
 
 
 def cross_entropy(found: Value, one_hot: Any) -> Value:
@@ -256,7 +257,7 @@ def steps_planned(epochs: int) -> int:
     return epochs * -(-LEARNT // BATCH)
 
 
-def read(net: dict[str, Any], images: npt.NDArray[np.float32]) -> Floats:
+def read(net: Mapping[str, Any], images: npt.NDArray[np.float32]) -> Floats:
     """The probability of each digit.  images: (n, 64) -> (n, 10)."""
     with no_grad():
         return np.array(softmax(scores(net, images), axis=1).data)

@@ -1,0 +1,53 @@
+"""Errors that teach: what did not fit, with its values, and where in the user's program the operands were made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from backlit.core.errors import BacklitError, DomainError, DtypeError, IndexingError, ShapeError
+from backlit.core.numbers import Abstract, dtype_of, shape_of
+from backlit.core.op import Attrs, Op
+from backlit.core.value import Value, describe
+
+
+def _operand_lines(inputs: Sequence[Value]) -> str:
+    names = ("left: ", "right:") if len(inputs) == 2 else tuple(f"input {i}:" for i in range(len(inputs)))
+    if len(inputs) == 1:
+        names = ("input:",)
+    return "".join(
+        f"\n    {name} {describe(as_shown(x))}, shape {shape_of(x._data)}, {dtype_of(x._data).name}"
+        for name, x in zip(names, inputs, strict=True)
+    )
+
+
+def as_shown(node: Value) -> Value:
+    return node if node._extra.owner is None else node._extra.owner
+
+
+def located(op: Op, inputs: Sequence[Value], attrs: Attrs, error: BacklitError) -> BacklitError:
+    """The same error, with the operands and where each was made."""
+    message = str(error)
+    head = message if message.startswith(f"{op.name}:") else f"{op.name}: {message}"
+    first, _, rest = head.partition("\n")
+    located = type(error)(first + _operand_lines(inputs) + (f"\n{rest}" if rest else ""))
+    return located
+
+
+def explained(op: Op, inputs: Sequence[Value], attrs: Attrs, error: Exception) -> BacklitError:
+    """A Backlit error for one that NumPy raised."""
+    try:
+        op.infer([Abstract(shape_of(x._data), dtype_of(x._data)) for x in inputs], attrs)
+    except BacklitError as ours:
+        return located(op, inputs, attrs, ours)
+    except Exception:  # the shape rule met what the forward rule met; NumPy's own words are the better ones
+        pass
+    kind = (
+        IndexingError if isinstance(error, IndexError)
+        else DtypeError if isinstance(error, TypeError)
+        else ShapeError if "shape" in str(error) or "axis" in str(error) or "axes" in str(error)
+        else DomainError
+    )  # fmt: skip
+    reason = str(error).split("\n")[0].rstrip(".")
+    if isinstance(error, TypeError) and "not supported for the input types" in reason:
+        reason = f"not defined for {' and '.join(dtype_of(x._data).name for x in inputs)}"
+    return kind(f"{op.name}: {reason}.{_operand_lines(inputs)}")

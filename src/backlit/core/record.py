@@ -1,0 +1,190 @@
+"""Making nodes: the op applied to values. The only place where graphs grow, but for the fast path of scalars."""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from backlit.core import dtypes
+from backlit.core.complaints import explained, located
+from backlit.core.errors import BacklitError, DtypeError
+from backlit.core.numbers import Abstract, Shape, dtype_of, enter_quiet, leave_quiet, shape_of, stored, strong
+from backlit.core.op import Attrs, Op
+from backlit.core.site import IS_LIBRARY
+from backlit.core.state import SPECIAL, Mode, current_mode
+from backlit.core.value import INACTIVE, NO_ATTRS, NO_EXTRA, Extra, Value, constant, next_serial
+
+
+def _apply(self: Op, *args: Any, **attrs: Any) -> Any:
+    """The op applied: to values it records a node; to plain numbers and arrays it just computes."""
+    for arg in args:
+        if isinstance(arg, Value):
+            return record(self, operands(args), attrs)
+    result = self.compute(args, attrs)
+    if type(result) is float and any(type(arg) is np.float64 for arg in args):
+        return np.float64(result)  # IEEE arithmetic was asked for: 1 / it must not raise
+    return result
+
+
+Op.__call__ = _apply  # type: ignore[method-assign]
+
+
+def operands(args: Sequence[Any]) -> tuple[Value, ...]:
+    """The arguments as nodes. Plain numbers take the dtype of the values beside them; arrays become constants."""
+    nodes: list[Any] = []
+    plain = False
+    for arg in args:
+        if isinstance(arg, Value):
+            nodes.append(arg if arg._now is None else arg._now)
+        else:
+            plain = True
+            nodes.append(arg)
+    if plain:
+        kind: np.dtype[Any] | None = None
+        for node in nodes:
+            if isinstance(node, Value):
+                dtype = dtype_of(node._data)
+                kind = dtype if kind is None or kind is dtype else np.promote_types(kind, dtype)
+        nodes = [node if isinstance(node, Value) else as_constant(node, kind) for node in nodes]
+    return tuple(nodes)
+
+
+def as_constant(arg: Any, beside: np.dtype[Any] | None = None) -> Value:
+    """A constant node for what the user wrote beside a value: a number (which takes on the value's dtype), or an array.
+
+    An array is copied unless it is read-only, because the user may write into it later.
+    """
+    kind = type(arg)
+    if kind is float and (beside is None or beside is dtypes.float64 or beside == dtypes.float64):
+        return constant(arg)
+    if beside is not None and (kind is float or kind is int) and beside.kind == "f":
+        return constant(float(arg) if beside == dtypes.float64 else beside.type(arg))
+    if kind in (float, int, bool, complex):
+        if kind is bool or beside is None:
+            dtype = np.result_type(type(arg))
+        else:
+            try:
+                dtype = np.result_type(beside, arg)
+            except OverflowError:
+                dtype = beside
+        try:
+            return constant(stored(np.asarray(arg, dtype=dtype)))
+        except OverflowError as error:
+            raise DtypeError(
+                f"the number {arg} does not fit {dtype.name}, the dtype of the value beside it."
+            ) from error
+    from_user = np.asarray(arg)
+    if from_user.dtype.char not in dtypes.STORED:
+        raise DtypeError(
+            f"cannot compute with {type(arg).__name__} {arg!r:.60} beside a value: it is not a number "
+            f"(NumPy gives it dtype {from_user.dtype})."
+        )
+    if type(from_user) is not np.ndarray or (from_user.flags.writeable and from_user.ndim):
+        from_user = np.array(from_user)
+    return constant(stored(from_user))
+
+
+_new = object.__new__
+
+
+def record(op: Op, inputs: tuple[Value, ...], attrs: Attrs = NO_ATTRS) -> Value:
+    """A new node: the op applied to nodes. The only place where graphs grow, but for the fast path of scalars."""
+    mode = current_mode() if SPECIAL else None
+    active = mixed = False
+    floats = True
+    datas = []
+    for node in inputs:
+        data = node._data
+        if type(data) is float:
+            mixed = True
+        else:
+            floats = False
+        if node._grad is not INACTIVE:
+            active = True
+        datas.append(data)
+    if mixed and not floats:
+        datas = [strong(data) for data in datas]
+    try:
+        if mode is not None and any(type(data) is Abstract for data in datas):
+            data = op.infer([Abstract(shape_of(d), dtype_of(d)) for d in datas], attrs)
+        else:
+            token = enter_quiet()
+            try:
+                data = op.compute(datas, attrs) if floats else op.evaluate(*datas, **attrs)
+            finally:
+                leave_quiet(token)
+            if type(data) is not np.ndarray or not data.ndim:
+                data = stored(data)
+    except BacklitError as error:
+        raise located(op, inputs, attrs, error) from None
+    except (ValueError, TypeError, IndexError, OverflowError) as error:
+        raise explained(op, inputs, attrs, error) from error
+    result: Value = _new(Value)
+    result._op = op
+    result._data = data
+    result._now = None
+    result._serial = next_serial()
+    count = len(inputs)
+    result._a = inputs[0] if count else None
+    result._b = inputs[1] if count > 1 else None
+    result._extra = NO_EXTRA if not attrs and count <= 2 else Extra(attrs, inputs[2:])
+    if active and op.differentiable and (type(data) is float or data.dtype.kind == "f"):
+        result._grad = None
+        if count == 2 and type(data) is np.ndarray and data.ndim == 2 and datas[0].ndim != datas[1].ndim:
+            _suspect(result, inputs)
+    else:
+        result._grad = INACTIVE
+    if mode is not None and mode.because is not None:
+        result._code, result._lasti = None, 0
+    else:
+        frame = sys._getframe(1)
+        while IS_LIBRARY[frame.f_code] and frame.f_back is not None:
+            frame = frame.f_back
+        result._code, result._lasti = frame.f_code, frame.f_lasti
+    if mode is not None:
+        _mark(result, inputs, mode)
+    return result
+
+
+def _mark(node: Value, inputs: tuple[Value, ...], mode: Mode) -> None:
+    """Note on a new node what holds for the moment: its scope, what it serves, that it is not recorded."""
+    if mode.scope is not None or mode.because is not None:
+        extra = node._own_extra()
+        extra.scope, extra.because = mode.scope, mode.because
+    if not mode.recording:
+        extra = node._own_extra()
+        extra.cut = ("no_grad", node._op, tuple(weakref.ref(x) for x in inputs))
+        extra.attrs, extra.rest = NO_ATTRS, ()
+        node._op = node._a = node._b = None
+        node._grad = INACTIVE
+    if mode.watch is not None:
+        mode.watch(node)
+
+
+def _suspect(node: Value, inputs: tuple[Value, ...]) -> None:
+    """Note on a node where (n,) met (n, 1), lest it end in a loss."""
+    a, b = shape_of(inputs[0]._data), shape_of(inputs[1]._data)
+    if len(a) != len(b) and _square_from_vectors(a, b) and not _expanded(inputs, a, b):
+        node._own_extra().suspect = (a, b)
+
+
+def _square_from_vectors(a: Shape, b: Shape) -> bool:
+    """Whether (n,) met (n, 1) with n > 1, which seldom is what was meant."""
+    return (
+        {len(a), len(b)} == {1, 2}
+        and (a if len(a) == 2 else b) == (*(a if len(a) == 1 else b), 1)
+        and max(a) > 1
+    )
+
+
+def _expanded(inputs: tuple[Value, ...], a: Shape, b: Shape) -> bool:
+    """Whether the (n, 1) was made so on purpose, by `x[:, None]`, `expand_dims` or `keepdims=True`."""
+    column = inputs[0] if len(a) == 2 else inputs[1]
+    op = column._op
+    return op is not None and (
+        op.name in ("expand_dims", "getitem") or bool(column._extra.attrs.get("keepdims"))
+    )

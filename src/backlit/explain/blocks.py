@@ -1,0 +1,262 @@
+"""One hop of a derivative: from an element of a node through one user of it, or through a whole composite, folded.
+
+The local derivative is found generically, by forward mode: the tangent of a basis vector. So every op is explained,
+a user's own too, without code of its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from backlit.autodiff.rules import contribution, tangent
+from backlit.core.numbers import dtype_of, quietly, shape_of, strong
+from backlit.core.op import Elementwise, Linear, Special
+from backlit.core.state import Scope
+from backlit.core.value import INACTIVE, Value, inputs_of
+from backlit.explain.flow import Flow, Use, masked
+
+Index = tuple[int, ...]
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+
+
+@dataclass(frozen=True, eq=False)
+class Hop:
+    """What one element contributes to the output through one use of it.
+
+    result: the node through which it goes on (the result of the use, or of the composite). at: the coordinates of the
+    elements of the result that it reaches, one array an axis. local: the derivative of each by the element.
+    cotangent: the derivative of the output by each. products: what each contributes. scope: the composite, if folded.
+    """
+
+    source: Value
+    result: Value
+    argument: int | None
+    at: tuple[np.ndarray[Any, np.dtype[np.intp]], ...]
+    local: Floats
+    cotangent: Floats
+    products: Floats
+    scope: Scope | None = None
+    inside: frozenset[Value] = frozenset()
+
+    def index(self, k: int) -> Index:
+        """The place in the result of contribution number k."""
+        return tuple(int(axis[k]) for axis in self.at)
+
+
+def hops(
+    flow: Flow, node: Value, index: Index, opened: bool = False, without: frozenset[Value] = frozenset()
+) -> list[Hop]:
+    """All ways on from one element of a node. The sum of all their products is the derivative of the output by it.
+
+    opened: composites are not folded. without: users to leave out. Cost: about one evaluation of each op that uses it.
+    """
+    return quietly(_hops, flow, node, index, opened, without)  # type: ignore[no-any-return]
+
+
+def _hops(flow: Flow, node: Value, index: Index, opened: bool, without: frozenset[Value]) -> list[Hop]:
+    found: list[Hop] = []
+    folded: dict[Scope, None] = {}
+    for user, argument in flow.uses.get(node, []):
+        if user in without:
+            continue
+        scope = None if opened else scope_between(node, user)
+        if scope is None:
+            found.append(_through(flow, node, index, (user, argument)))
+        elif scope not in folded:
+            folded[scope] = None
+            found += _through_block(flow, node, index, scope, without)
+    return found
+
+
+def scopes_of(node: Value) -> list[Scope]:
+    """The scopes a node lies in, the outermost first."""
+    chain: list[Scope] = []
+    scope = node._extra.scope
+    while scope is not None:
+        chain.append(scope)
+        scope = scope.parent
+    return chain[::-1]
+
+
+def scope_between(node: Value, user: Value) -> Scope | None:
+    """The outermost composite that the user of a node lies in and the node itself does not; None if there is none."""
+    mine = {id(scope) for scope in scopes_of(node)}
+    return next((scope for scope in scopes_of(user) if id(scope) not in mine), None)
+
+
+def members(flow: Flow, scope: Scope) -> list[Value]:
+    """The nodes of a composite that matter here, in their order."""
+    return [n for n in flow.order if n in flow.relevant and n._op is not None and scope in scopes_of(n)]
+
+
+# -- through one node ----------------------------------------------------------------------------------------
+
+
+def _through(flow: Flow, node: Value, index: Index, use: Use) -> Hop:
+    user, argument = use
+    op = user._op
+    if isinstance(op, Elementwise):
+        at, local = _elementwise(op, user, argument, index)
+    else:
+        t = basis_tangent(user, argument, index)
+        at = np.nonzero(t != 0)
+        local = t[at]
+    return _hop(flow, node, user, argument, at, local, None, frozenset())
+
+
+def _hop(
+    flow: Flow,
+    node: Value,
+    result: Value,
+    argument: int | None,
+    at: Any,
+    local: Any,
+    scope: Scope | None,
+    inside: Any,
+) -> Hop:
+    ct, mask = flow.present_outside(result, inside) if inside else flow.present(result)
+    cotangent = np.asarray(ct, np.float64)[at] if at else np.asarray(ct, np.float64).reshape(np.shape(local))
+    products = np.asarray(local, np.float64) * cotangent
+    if mask is not None:
+        there = np.asarray(mask)[at] if at else np.asarray(mask).reshape(np.shape(local))
+        products = masked(there, products)
+    if isinstance(result._op, Elementwise) and result._op.selects:
+        products = np.where(
+            np.asarray(local) == 0, 0.0, products
+        )  # not chosen: nothing flows, not even 0 · inf
+    return Hop(node, result, argument, at, np.asarray(local, np.float64), cotangent, products, scope, inside)
+
+
+def support(shape: Index, index: Index, wide: Index) -> tuple[Any, ...]:
+    """Where one element of an array comes to lie when that is broadcast to a wider shape, as a NumPy index."""
+    extra = len(wide) - len(shape)
+    return tuple(
+        slice(None) if axis < extra or (shape[axis - extra] == 1 and length != 1) else index[axis - extra]
+        for axis, length in enumerate(wide)
+    )
+
+
+def _elementwise(op: Elementwise, user: Value, argument: int, index: Index) -> tuple[Any, Any]:
+    """Coordinates and partials of the elements of the result that this one takes part in, and of no others."""
+    wide = shape_of(user._data)
+    xs = [strong(x._data) for x in inputs_of(user)]
+    where = support(shape_of(xs[argument]), index, wide)
+    parts = [np.broadcast_to(x, wide)[where] for x in (strong(user._data), *xs)]
+    rule = op.partials[argument]
+    assert rule is not None
+    partial = np.asarray(rule(*parts, **user._extra.attrs), np.float64)
+    ranges = [np.arange(n) if type(w) is slice else np.array([w]) for w, n in zip(where, wide, strict=True)]
+    at = tuple(axis.reshape(-1) for axis in np.meshgrid(*ranges, indexing="ij")) if wide else ()
+    return at, np.broadcast_to(partial, np.shape(parts[0])).reshape(-1)
+
+
+def basis_tangent(user: Value, argument: int, index: Index) -> Any:
+    """The derivatives of all elements of a node by one element of one of its inputs: an array of the node's shape."""
+    op, attrs = user._op, user._extra.attrs
+    assert op is not None
+    y, xs = strong(user._data), [strong(x._data) for x in inputs_of(user)]
+    unit = _unit(xs[argument], index)
+    tangents: list[Any] = [None] * len(xs)
+    tangents[argument] = unit
+    if isinstance(op, Linear) and not op.jointly and any(_bad(x) for i, x in enumerate(xs) if i != argument):
+        return _spared(op, xs, argument, unit, attrs, shape_of(y))
+    if isinstance(op, Special) and (argument >= len(op.jvps) or op.jvps[argument] is None):
+        return _by_rows(user, argument, index)
+    t = tangent(op, tangents, y, xs, attrs)
+    if t is None:
+        return np.zeros(shape_of(y))
+    return np.broadcast_to(np.asarray(t), shape_of(y))
+
+
+def _unit(like: Any, index: Index) -> Any:
+    unit = np.zeros(shape_of(like), dtype_of(like))
+    unit[index] = 1
+    return unit[()]
+
+
+def _bad(x: Any) -> bool:
+    return dtype_of(x).kind == "f" and not np.all(np.isfinite(x))
+
+
+def _spared(op: Linear, xs: list[Any], argument: int, unit: Any, attrs: Any, shape: Index) -> Any:
+    """The tangent where another operand holds NaN or infinities: those that a zero of the unit meets do not count."""
+    others = {i: x for i, x in enumerate(xs) if i != argument and _bad(x)}
+
+    def run(replaced: dict[int, Any]) -> Any:
+        return np.asarray(
+            op(*(unit if i == argument else replaced.get(i, x) for i, x in enumerate(xs)), **attrs)
+        )
+
+    clean = run({i: np.where(np.isfinite(x), x, 0) for i, x in others.items()})
+    ones = {i: np.asarray(~np.isfinite(x), x.dtype) for i, x in others.items()}
+    met = run(ones) != 0
+    return np.broadcast_to(np.where(met, run({}), clean), shape)
+
+
+def _by_rows(user: Value, argument: int, index: Index) -> Any:
+    """The tangent by the reverse rule, one element of the result after another, where there is no other."""
+    op = user._op
+    assert op is not None
+    y, xs = strong(user._data), [strong(x._data) for x in inputs_of(user)]
+    t = np.zeros(shape_of(y))
+    for at in np.ndindex(shape_of(y)):
+        found = contribution(op, argument, _unit(y, at), None, y, xs, user._extra.attrs)
+        t[at] = 0.0 if found is None else float(np.asarray(found[0])[index])
+    return t
+
+
+# -- through a composite -------------------------------------------------------------------------------------
+
+
+def _through_block(
+    flow: Flow, node: Value, index: Index, scope: Scope, without: frozenset[Value]
+) -> list[Hop]:
+    inside = [n for n in members(flow, scope) if n not in without]
+    tangents = push(inside, {node: _unit(strong(node._data), index)})
+    every = frozenset(inside)
+    found = []
+    for result in exits(flow, inside):
+        t = tangents.get(result)
+        if t is None:
+            continue
+        at = np.nonzero(t != 0) if np.ndim(t) else ()
+        local = np.asarray(t)[at] if at else np.asarray(t).reshape(1)
+        has_inner = any(user in every for user, _ in flow.uses.get(result, []))
+        hop = _hop(flow, node, result, None, at, local, scope, every if has_inner else frozenset())
+        found.append(hop)
+    return found
+
+
+def exits(flow: Flow, inside: list[Value]) -> list[Value]:
+    """The nodes of a composite whose results are used outside it."""
+    every = set(inside)
+    return [
+        n for n in inside
+        if n is flow.output or any(user not in every for user, _ in flow.uses.get(n, []))
+    ]  # fmt: skip
+
+
+def push(nodes: list[Value], tangents: dict[Value, Any]) -> dict[Value, Any]:
+    """Tangents of nodes, in their order, from those of some they were computed from; plain numbers."""
+    found = dict(tangents)
+    for node in nodes:
+        inputs = inputs_of(node)
+        ts = [found.get(x) if x._grad is not INACTIVE else None for x in inputs]
+        if all(t is None for t in ts) or node._op is None or node._grad is INACTIVE:
+            continue
+        y, xs = strong(node._data), [strong(x._data) for x in inputs]
+        t = tangent(node._op, ts, y, xs, node._extra.attrs)
+        if t is None:
+            continue
+        t = np.broadcast_to(np.asarray(t), shape_of(y))
+        if isinstance(node._op, Elementwise):
+            moved = np.zeros(shape_of(y), bool)
+            for each in ts:
+                if each is not None:
+                    moved = moved | np.broadcast_to(np.asarray(each) != 0, shape_of(y))
+            t = np.where(moved, t, 0.0)
+        found[node] = t[()] if not shape_of(y) else t
+    return found
