@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from typer.testing import CliRunner
 
-from backlit.cli import demo, display, train
+from backlit.cli import demo, display, reports, tour, train
 from backlit.training.digits import Misread, train_digits
 from backlit.training.xor import train_xor
 
@@ -159,12 +159,12 @@ def test_digits_are_half_blocks_in_colour_and_shades_without():
 def test_reports_fit_the_terminal(width):
     runs = (train_xor("chain", 500), train_xor("chain", 200, seed=4))
     for run in runs:
-        text = rendered(train.report(run, width - 2), width)
+        text = rendered(reports.xor_report(run, width - 2), width)
         assert max(map(len, text.split("\n"))) <= width
 
 
 def test_one_step_can_be_reported():
-    text = rendered(train.report(train_xor("chain", 1), 78))
+    text = rendered(reports.xor_report(train_xor("chain", 1), 78))
     assert "1 step in" in text
     assert "in the last step" in text
 
@@ -179,7 +179,7 @@ def test_no_step_can_be_reported():
         patch.setattr(xor, "by_chain_rule", interrupt)
         run = train_xor("chain", 10)
     assert run.done == 0
-    assert "No step was made" in rendered(train.report(run, 78))
+    assert "No step was made" in rendered(reports.xor_report(run, 78))
 
 
 def test_the_progress_line_is_silent_where_nobody_watches_and_gone_after():
@@ -193,14 +193,14 @@ def test_the_progress_line_is_silent_where_nobody_watches_and_gone_after():
         assert ("0.250000" in text) == watched
 
 
-# -- the demonstration ------------------------------------------------------------------------------------------
+# -- the demonstration -----------------------------------------------------------------------------
 
 
 def stage():
-    return demo.Stage(Console(file=io.StringIO(), width=80, highlight=False, color_system=None))
+    return tour.Stage(Console(file=io.StringIO(), width=80, highlight=False, color_system=None))
 
 
-@pytest.mark.parametrize("part", [demo.expression, demo.neuron, demo.one_weight])
+@pytest.mark.parametrize("part", [tour.expression, tour.neuron, tour.one_weight])
 def test_the_worked_examples_hold(part):
     on = stage()
     part(on)
@@ -211,7 +211,7 @@ def test_the_worked_examples_hold(part):
 
 def test_xor_side_by_side_holds():
     on = stage()
-    demo.xor(on, 1200)
+    tour.xor(on, 1200)
     text = on.console.file.getvalue()
     assert on.failed == 0
     assert "22,800" in text  # 19 forward passes a step
@@ -231,7 +231,7 @@ def test_a_claim_that_does_not_hold_gets_a_cross():
 
 def quick(monkeypatch, *parts):
     for name in ("expression", "neuron", "one_weight", "xor", "digits"):
-        monkeypatch.setattr(demo, name, parts[0] if name == "xor" else lambda *args: None)
+        monkeypatch.setattr(tour, name, parts[0] if name == "xor" else lambda *args: None)
 
 
 def test_the_demonstration_ends_with_one_if_a_claim_fails(invoke, monkeypatch):

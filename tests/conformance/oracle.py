@@ -78,27 +78,28 @@ def ours(x: Any) -> Any:
     return x
 
 
-def assert_same(got: Any, want: Any, what: str = "", ulps: int = 0) -> None:
+def assert_same(got: Any, want: Any, ulps: int = 0) -> None:
     """Same structure, shapes and dtypes; same numbers, signs of zeros included, up to `ulps` of rounding."""
     if isinstance(want, (list, tuple)):
-        assert isinstance(got, (list, tuple)), what
-        assert len(got) == len(want), what
+        assert isinstance(got, (list, tuple))
+        assert len(got) == len(want)
         for a, b in zip(got, want, strict=True):
-            assert_same(a, b, what, ulps)
-        return
-    if isinstance(want, np.ndarray):
-        assert isinstance(got, np.ndarray), what
-        assert got.dtype == want.dtype, f"{what}: dtype {got.dtype}, should be {want.dtype}"
-        assert got.shape == want.shape, f"{what}: shape {got.shape}, should be {want.shape}"
-        if ulps and want.dtype.kind in "fc":
-            np.testing.assert_allclose(got, want, rtol=ulps * float(np.finfo(want.dtype).eps), err_msg=what)
+            assert_same(a, b, ulps)
+    elif isinstance(want, np.ndarray):
+        assert isinstance(got, np.ndarray)
+        assert got.dtype == want.dtype, f"dtype {got.dtype}, should be {want.dtype}"
+        assert got.shape == want.shape, f"shape {got.shape}, should be {want.shape}"
+        if got.tobytes() == want.tobytes():
             return
-        np.testing.assert_array_equal(got, want, err_msg=what)
+        if ulps and want.dtype.kind in "fc":
+            np.testing.assert_allclose(got, want, rtol=ulps * float(np.finfo(want.dtype).eps))
+            return
+        np.testing.assert_array_equal(got, want)
         if want.dtype.kind == "f":
             zeros = want == 0
-            np.testing.assert_array_equal(np.signbit(got[zeros]), np.signbit(want[zeros]), err_msg=what)
-        return
-    assert got == want, what
+            np.testing.assert_array_equal(np.signbit(got[zeros]), np.signbit(want[zeros]))
+    else:
+        assert got == want
 
 
 def agree(name: str | Callable[[Any], Any], *args: Any, ulps: int = 0, **kwargs: Any) -> None:
@@ -110,8 +111,11 @@ def agree(name: str | Callable[[Any], Any], *args: Any, ulps: int = 0, **kwargs:
         warnings.simplefilter("ignore")
         want = _call(strict, name, theirs, args, kwargs)
     got = _call(bl, name, ours, args, kwargs)
-    shown = name if isinstance(name, str) else "this"
-    assert_same(plain(got), plain(want), f"{shown}{args} {kwargs}", ulps)
+    try:
+        assert_same(plain(got), plain(want), ulps)
+    except AssertionError as error:
+        shown = ", ".join([*map(repr, args), *(f"{key}={value!r}" for key, value in kwargs.items())])
+        raise AssertionError(f"{name}({shown}): {error}") from None
 
 
 def _call(module: Any, name: Any, convert: Any, args: Any, kwargs: Any) -> Any:

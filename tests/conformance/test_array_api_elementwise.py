@@ -196,8 +196,8 @@ def test_clip_keeps_the_dtype_and_takes_limits_of_every_form() -> None:
         agree("clip", x, 1, 3)
         agree("clip", x, min=2)
         agree("clip", x, max=np.asarray(3, dtype))
-        agree("clip", x[:, None], np.asarray([0, 1], dtype), np.asarray([2, 7], dtype))
-        agree("clip", x[:0], 0, 1)
+        agree("clip", x[:, None], np.asarray([1, 2], dtype), np.asarray([3, 7], dtype))
+        agree("clip", x[:0], 1, 2)
 
 
 @pytest.mark.parametrize("dtype", ALL)
@@ -206,7 +206,7 @@ def test_where_promotes_and_broadcasts(dtype: str) -> None:
     condition = np.arange(x.size) % 2 == 0
     for other in (name for left, name in pairs(ALL) if left == dtype):
         agree("where", condition, x, worth_trying(other)[:1])
-    agree("where", condition[:, None], x, x[0])
+    agree("where", condition[:, None], x, np.asarray(x[0]))
     agree("where", np.asarray(True), x, x[::-1].copy())
     agree("where", condition, x, {"b": True, "i": 1, "u": 1, "f": 0.5, "c": 1j}[x.dtype.kind])
     agree("where", condition, {"b": False, "i": 2, "u": 2, "f": 2, "c": 0.5}[x.dtype.kind], x)

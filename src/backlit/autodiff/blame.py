@@ -112,7 +112,8 @@ def named(node: Value) -> str:
     """
     label = f" (`{node.label}`)" if node.label else ""
     where = f" at {node.site}" if node.site is not None else ""
-    return f"{node.op}{label}{where}"
+    cut = node._extra.cut  # within no_grad a node keeps no op
+    return f"{node.op if node.op is not None or cut is None else cut[1]}{label}{where}"
 
 
 def times(got: float, expected: float, error: float) -> str:

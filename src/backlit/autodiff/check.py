@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from backlit.autodiff.blame import Culprit, Findings, Kink, search, times
+from backlit.autodiff.blame import Culprit, Findings, Kink, named, search, times
 from backlit.autodiff.forward import push_forward
 from backlit.autodiff.nonfinite import trace_nonfinite
 from backlit.autodiff.numerical import Call, Nudged, precision_of, real_outputs, scales_of, shaken
@@ -38,7 +38,7 @@ from backlit.core.errors import BacklitError, GraphError
 from backlit.core.numbers import Shape, as_data, dtype_of, quietly, shape_of, stored
 from backlit.core.record import as_constant
 from backlit.core.trees import flatten
-from backlit.core.value import Value, current, describe, leaf
+from backlit.core.value import Value, current, leaf
 from backlit.core.walk import reachable, toposort
 
 CANNOT_TELL = "cannot tell"
@@ -546,7 +546,7 @@ def _cut(outputs: Sequence[Value]) -> str | None:
     """Where the graph was cut on purpose, in words."""
     for node in toposort(outputs):
         if node._extra.cut is not None:
-            return f"{describe(node)} was computed inside no_grad()"
+            return f"{named(node)} was computed inside no_grad()"
         if node._op is not None and node._op.name == "stop_gradient":
-            return f"the gradient was stopped on purpose: {describe(node)}"
+            return f"{named(node)} stops the gradient on purpose"
     return None

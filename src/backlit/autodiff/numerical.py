@@ -34,6 +34,7 @@ from backlit.autodiff.slopes import (
 from backlit.core import dtypes
 from backlit.core.errors import BacklitError, DomainError, DtypeError, GraphError
 from backlit.core.numbers import as_data, dtype_of, quietly, shape_of, stored
+from backlit.core.op import Op, Special
 from backlit.core.record import as_constant
 from backlit.core.state import mode
 from backlit.core.trees import Rebuild, flatten, paths
@@ -179,6 +180,8 @@ class Nudged:
         self.base, (own, _) = self._results(self.datas)
         given = [float(np.finfo(dtype_of(x)).eps) for x in datas]
         self.epsilon = max([own, *given, epsilon])
+        self.tolerance = max(16 * self.epsilon, min(4096 * self.epsilon, 1e-4))  # of a derivative, not worth a word
+        self.size = float(np.sum(np.abs(self.base if self.weights is None else self.weights * self.base)))
         self.first = max(FIRST, 1.6 * self.epsilon**0.2)  # coarse numbers need long steps
 
     def _results(self, datas: list[Any]) -> tuple[Floats, tuple[float, float]]:
@@ -230,9 +233,11 @@ class Nudged:
     def noise(self, vs: Sequence[Any]) -> Floats:
         """The spread of the rounding error of the results: the larger of two measurements.
 
-        vs: a direction about as long as the arrays it moves. Cost: 12 evaluations.
+        Where the results jitter far more than rounding could explain, the function itself varies on the finest scale,
+        and the jitter is no noise. vs: a direction about as long as the arrays it moves. Cost: 12 evaluations.
         """
-        return np.maximum(self.jitter(vs), self.shaking())
+        jitter, shaking = self.jitter(vs), quietly(self.shaking)
+        return np.where(jitter > 300 * shaking, shaking, np.maximum(jitter, shaking))
 
     def jitter(self, vs: Sequence[Any]) -> Floats:
         """The same by how unevenly the results change at points closely spaced along a direction."""
@@ -242,9 +247,10 @@ class Nudged:
         return rounding_of(np.stack(changes))
 
     def shaking(self) -> Floats:
-        """The same by letting each operation round a little differently."""
-        changes = [shaken(lambda: self._moved(self.datas, 0.0), seed).change for seed in range(4)]
-        found: Floats = np.max(np.abs(np.where(np.isfinite(changes), changes, 0.0)), axis=0)
+        """The same by letting each operation round a little differently, and the elements of arrays as well."""
+        moved = [shaken(lambda: self._moved(_rounded(self.datas, seed), 0.0), seed) for seed in range(4)]  # noqa: B023
+        changes = [np.where(np.isfinite(m.change), np.abs(m.change), 0.0) for m in moved]
+        found: Floats = np.max([*changes, moved[0].rounding], axis=0)
         return found
 
     def slope_at(self, line: Line, scale: float, noise: Floats | float) -> Slope:
@@ -266,6 +272,16 @@ def _flat(results: Sequence[Any]) -> Floats:
 
 def _stepped(x: Any, v: Any, h: float) -> Any:
     return stored(np.asarray(np.asarray(x, np.float64) + h * np.asarray(v, np.float64)).astype(dtype_of(x)))
+
+
+def _rounded(datas: Sequence[Any], seed: int) -> list[Any]:
+    """The arrays as if they had been rounded a little differently, as they are when all elements move at once."""
+    rng = np.random.default_rng(seed)
+    rounded = []
+    for x in datas:
+        off = float(np.finfo(dtype_of(x)).eps) * rng.uniform(-0.5, 0.5, shape_of(x))
+        rounded.append(x if np.size(x) == 1 else stored((np.asarray(x, np.float64) * (1 + off)).astype(dtype_of(x))))
+    return rounded
 
 
 def scales_of(x: Any) -> Floats:

@@ -8,6 +8,8 @@ are treated inline there, since a net made of scalars spends its time in this lo
 from __future__ import annotations
 
 import warnings
+import weakref
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -30,6 +32,10 @@ from backlit.core.value import (
     inputs_of,
 )
 from backlit.core.walk import by_serial, descendants, reachable, toposort
+
+
+last_outputs: deque[weakref.ref[Value]] = deque(maxlen=16)
+"""The outputs on which `backward()` was called last, the newest at the end: of these one can ask why without naming them."""
 
 
 def pull_back(outputs: Sequence[Value], seeds: Sequence[Any], wrt: Sequence[Value]) -> list[Value | None]:
@@ -189,6 +195,29 @@ def _sweep(output: Value, seed: Any) -> Swept:
                     continue
             except (ArithmeticError, ValueError):
                 pass  # Python's floats raise where IEEE 754 has an answer: the plain way has it
+        elif type(op) is Elementwise and type(y) is not float and not op.selects and not masks:
+            extra = node._extra
+            if extra is NO_EXTRA or not (extra.attrs or extra.rest):
+                b = node._b
+                operands = (x,) if b is None else (x, b._data)
+                if a._grad is not INACTIVE:
+                    rule = op.partials[0]
+                    if rule is not None:
+                        term = ct if rule is ONE else ct * rule(y, *operands)
+                        if type(x) is float or term.shape != x.shape or term.dtype is not x.dtype:
+                            term = fit(term, x)
+                        old = get(a)
+                        cts[a] = term if old is None else old + term
+                if b is not None and b._grad is not INACTIVE:
+                    rule = op.partials[1]
+                    if rule is not None:
+                        x = operands[1]
+                        term = ct if rule is ONE else ct * rule(y, *operands)
+                        if type(x) is float or term.shape != x.shape or term.dtype is not x.dtype:
+                            term = fit(term, x)
+                        old = get(b)
+                        cts[b] = term if old is None else old + term
+                continue
         _step(node, ct, cts, masks, owned)
     return cts, leaves, untouched
 
@@ -216,7 +245,7 @@ def _step(
             if rule is None or x._grad is INACTIVE:
                 continue
             term = ct if rule is ONE else ct * rule(y, *xs, **attrs)
-            if type(data) is not np.ndarray or term.shape != data.shape or term.dtype is not data.dtype:
+            if type(data) is float or term.shape != data.shape or term.dtype is not data.dtype:
                 term = fit(term, data)
             old = cts.get(x)
             if old is None:
@@ -298,8 +327,11 @@ def _accumulate(
 
 def seed_for(output: Value, seed: Any, caller: str) -> Any:
     """The cotangent to start from: one for a scalar, else what the user gave, checked."""
-    if seed is None and type(output._data) is float:
-        return 1.0
+    if seed is None and not shape_of(output._data):
+        if type(output._data) is float:
+            return 1.0
+        if dtypes.is_real(output._data.dtype):
+            return output._data.dtype.type(1)
     if not dtypes.is_real(output.dtype):
         raise DtypeError(
             f"{caller}: {describe(output)} has dtype {output.dtype.name}, and only real numbers (float16, float32, "
@@ -384,6 +416,7 @@ def _deposit(output: Value, leaves: list[tuple[Value, Any]]) -> None:
             variable._extra.stale = False
         deposits.append((node, before, after))
     output._own_extra().deposits = deposits
+    last_outputs.append(weakref.ref(output))
 
 
 def _warn_stale(variable: Value) -> None:

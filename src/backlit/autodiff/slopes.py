@@ -149,7 +149,7 @@ class _Best:
         row = rows[-1]
         error = np.where(np.isnan(error) | np.isnan(value), np.inf, error)
         kink = np.where(kink > 40 * row.noise / row.step, kink, 0.0)
-        apart = np.nanmax([np.abs(q - value) for q in self.quotients], axis=0)
+        apart = np.fmax.reduce([np.abs(q - value) for q in self.quotients])  # ignores NaN
         secant = np.max([np.maximum(np.abs(r.forward), np.abs(r.backward)) / r.step for r in rows], axis=0)
         self.candidates.append(_Candidate(value, error, kink, secant, apart, row.step))
 

@@ -1,14 +1,19 @@
-"""`backlit explain` and `backlit check`: the derivative of an expression, told step by step, and put to the test."""
+"""`backlit explain` and `backlit check`: the gradient of an expression, told and put to the test."""
 
 from __future__ import annotations
 
+import difflib
 import json
+import os
 import re
 import shutil
 import sys
+import textwrap
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from backlit.core.errors import ExpressionError
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -20,11 +25,11 @@ NOT_RIGHT, CANNOT_TELL = 1, 3
 """Exit codes of `check`: a gradient is wrong; it could not be told."""
 
 Formula = Annotated[
-    str, typer.Argument(metavar="EXPRESSION", help='In Python\'s notation and in quotes: "(a*b + c)*d".')
+    str, typer.Argument(help='In Python\'s notation and in quotes: "(a*b + c)*d".', show_default=False)
 ]
 Values = Annotated[
     list[str] | None,
-    typer.Argument(metavar="NAME=VALUE...", help="A value for each name: a=2 b=-3.5e2 c=1/3 x=[1,2,3]."),
+    typer.Argument(metavar="NAME=VALUE", help="A value for each name: a=2 b=-3.5e2 c=1/3 x=[1,2,3]."),
 ]
 _PASS_ON = {"ignore_unknown_options": True}  # so that "-a*b" is an expression, not an option
 
@@ -54,6 +59,8 @@ def explain(
         raise typer.BadParameter("--json and --latex exclude each other.")
     read, given = _read(expression, values or [])
     names = None if wrt is None else [name for name in re.split(r"[,\s]+", wrt) if name]
+    if names == []:
+        raise ExpressionError(f"--wrt {wrt!r} names no variable. For example: --wrt a,b.")
     told = derivation(read.evaluate(given), names, nudged=not as_latex)
     if as_json:
         print(json.dumps(told.to_dict(), indent=2, allow_nan=False))
@@ -83,7 +90,7 @@ def check(
     if as_json:
         print(json.dumps(report.to_dict(), indent=2, allow_nan=False))
     else:
-        _show(str(report))
+        _show("\n".join(_wrapped(line) for line in str(report).split("\n")))
     if report.verdict != "right":
         raise typer.Exit(NOT_RIGHT if report.verdict == "wrong" else CANNOT_TELL)
 
@@ -93,8 +100,11 @@ def _read(text: str, assignments: list[str]) -> tuple[Expression, dict[str, Any]
     from backlit.explain import Expression, read_values
 
     for word in (text, *assignments):
-        if re.match(r"--[a-z]", word) and "=" not in word and not re.search(r"[\s+*/()]", word[2:]):
-            raise typer.BadParameter(f"there is no option {word} (see --help).")
+        if re.fullmatch(r"--[a-z-]+", word):
+            near = difflib.get_close_matches(word, ("--wrt", "--json", "--latex", "--help"), 1, 0.4)
+            raise ExpressionError(
+                f"there is no option {word}." + "".join(f" Did you mean {x}?" for x in near)
+            )
     read = Expression.read(text)
     given = read_values(assignments)
     for name in given:
@@ -110,6 +120,12 @@ def _width() -> int:
     return max(NARROWEST, min(shutil.get_terminal_size((80, 24)).columns, WIDEST))
 
 
+def _wrapped(line: str) -> str:
+    """A line broken to the width of the screen."""
+    width = _width()
+    return line if len(line) <= width else textwrap.fill(line, width, subsequent_indent="   ")
+
+
 _PLAIN = str.maketrans({"∂": "d", "×": "*", "≈": "~", "—": "-", "…": "...", "±": "+-", "²": "^2", "·": "*"})
 
 
@@ -120,7 +136,7 @@ def _show(text: str) -> None:
         text.encode(encoding)
     except UnicodeEncodeError:
         text = text.translate(_PLAIN).encode(encoding, "replace").decode(encoding)
-    if sys.stdout.isatty():
+    if sys.stdout.isatty() and not os.environ.get("NO_COLOR"):
         from rich.console import Console
 
         Console(highlight=False).print(_coloured(text), soft_wrap=True)

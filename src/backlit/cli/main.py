@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -18,7 +19,7 @@ WRONG_USE, INTERRUPTED, PIPE_CLOSED = 2, 130, 141
 class Commands(typer.core.TyperGroup):
     """The commands, none of which shows a traceback for a mistake of its user."""
 
-    def invoke(self, ctx: typer.Context) -> object:
+    def invoke(self, ctx: Any) -> object:
         """Run a command. What the user can mend becomes one message on standard error and exit code 2."""
         try:
             return super().invoke(ctx)
@@ -73,7 +74,7 @@ def _let_go_of_output() -> None:
     try:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (OSError, ValueError):  # standard output is no file
-        sys.stdout = None  # type: ignore[assignment]
+        sys.stdout = io.StringIO()
 
 
 def app_main() -> None:

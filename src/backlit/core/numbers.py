@@ -78,7 +78,7 @@ def as_data(source: Any, dtype: Any = None, copy: bool = True) -> Any:
     if kind is float and (dtype is None or dtype is FLOAT64):
         return source
     if isinstance(source, np.ndarray) and source.dtype is dtype and source.ndim:
-        return np.array(source) if copy and source.flags.writeable else source.view(np.ndarray)
+        return np.array(source) if copy and not is_frozen(source) else source.view(np.ndarray)
     if dtype is not None:
         dtype = dtypes.as_dtype(dtype)
     elif kind is int:
@@ -96,9 +96,36 @@ def as_data(source: Any, dtype: Any = None, copy: bool = True) -> Any:
         )
     if type(found) is np.ndarray and found.flags.writeable and found is not source and not _is_array(source):
         copy = False  # made just now from a list or a number
+        if dtype is not None and dtype.kind in "iu":
+            found = _whole_numbers(source, dtype)
     if dtype is None:
         dtype = found.dtype.newbyteorder("=") if not found.dtype.isnative else found.dtype
-    return stored(found.astype(dtype, copy=copy and found.flags.writeable))
+    elif found.dtype.kind == "c" and dtype.kind not in "cb":
+        raise DtypeError(
+            f"cannot keep {_shown(source)} as {dtype.name}: it is complex. Take its real part, or choose complex128."
+        )
+    frozen = is_frozen(source) if isinstance(source, np.ndarray) else is_frozen(found)
+    return stored(found.astype(dtype, copy=copy and not frozen))
+
+
+def _whole_numbers(source: Any, dtype: np.dtype[Any]) -> Any:
+    """An array of numbers and lists as the user wrote them. Raises DtypeError for one that the dtype cannot hold."""
+    try:
+        return np.asarray(source, dtype)
+    except (OverflowError, ValueError, TypeError) as error:
+        raise DtypeError(f"cannot keep {_shown(source)} as {dtype.name}: {error}.") from error
+
+
+def is_frozen(array: np.ndarray[Any, Any]) -> bool:
+    """Whether nobody can write into the numbers of this array, through the array that it is a view of either."""
+    while not array.flags.writeable:
+        if isinstance(array, Numbers):
+            return True
+        base = array.base
+        if not isinstance(base, np.ndarray):
+            return base is None or isinstance(base, bytes)
+        array = base
+    return False
 
 
 def _is_array(source: Any) -> bool:
@@ -125,6 +152,9 @@ class Numbers(np.ndarray[Any, Any]):
         return array[()] if return_scalar else array
 
     def __setitem__(self, index: Any, value: Any) -> None:
+        if self.flags.writeable:  # a copy, or what `np.zeros_like` made: nobody else's numbers
+            super().__setitem__(index, value)
+            return
         raise ValueError(
             "these numbers are read-only, because graphs that used them must go on telling the truth. "
             "Write x[...] = v on the value itself, or assign x.data = new_array."

@@ -12,7 +12,7 @@ import numpy as np
 from backlit.core import dtypes
 from backlit.core.complaints import explained, located
 from backlit.core.errors import BacklitError, DtypeError
-from backlit.core.numbers import Abstract, Shape, dtype_of, enter_quiet, leave_quiet, shape_of, stored, strong
+from backlit.core.numbers import Abstract, Shape, dtype_of, enter_quiet, is_frozen, leave_quiet, shape_of, stored, strong
 from backlit.core.op import Attrs, Op
 from backlit.core.site import IS_LIBRARY
 from backlit.core.state import SPECIAL, Mode, current_mode
@@ -56,7 +56,7 @@ def operands(args: Sequence[Any]) -> tuple[Value, ...]:
 def as_constant(arg: Any, beside: np.dtype[Any] | None = None) -> Value:
     """A constant node for what the user wrote beside a value: a number (which takes on the value's dtype), or an array.
 
-    An array is copied unless it is read-only, because the user may write into it later.
+    An array is copied unless nobody can write into it, because the user may do so later.
     """
     kind = type(arg)
     if kind is float and (beside is None or beside is dtypes.float64 or beside == dtypes.float64):
@@ -83,7 +83,7 @@ def as_constant(arg: Any, beside: np.dtype[Any] | None = None) -> Value:
             f"cannot compute with {type(arg).__name__} {arg!r:.60} beside a value: it is not a number "
             f"(NumPy gives it dtype {from_user.dtype})."
         )
-    if type(from_user) is not np.ndarray or (from_user.flags.writeable and from_user.ndim):
+    if from_user.ndim and not is_frozen(arg if isinstance(arg, np.ndarray) else from_user):
         from_user = np.array(from_user)
     return constant(stored(from_user))
 
@@ -114,7 +114,10 @@ def record(op: Op, inputs: tuple[Value, ...], attrs: Attrs = NO_ATTRS) -> Value:
         else:
             token = enter_quiet()
             try:
-                data = op.compute(datas, attrs) if floats else op.evaluate(*datas, **attrs)
+                if floats:
+                    data = op.compute(datas, attrs)
+                else:
+                    data = op.evaluate(*datas, **attrs) if attrs else op.evaluate(*datas)
             finally:
                 leave_quiet(token)
             if type(data) is not np.ndarray or not data.ndim:
@@ -129,12 +132,15 @@ def record(op: Op, inputs: tuple[Value, ...], attrs: Attrs = NO_ATTRS) -> Value:
     result._now = None
     result._serial = next_serial()
     count = len(inputs)
-    result._a = inputs[0] if count else None
-    result._b = inputs[1] if count > 1 else None
+    if count == 2:
+        result._a, result._b = inputs
+    else:
+        result._a = inputs[0] if count else None
+        result._b = inputs[1] if count > 1 else None
     result._extra = NO_EXTRA if not attrs and count <= 2 else Extra(attrs, inputs[2:])
     if active and op.differentiable and (type(data) is float or data.dtype.kind == "f"):
         result._grad = None
-        if count == 2 and type(data) is np.ndarray and data.ndim == 2 and datas[0].ndim != datas[1].ndim:
+        if count == 2 and type(data) is np.ndarray and data.ndim == 2 and len(data) == data.shape[1]:
             _suspect(result, inputs)
     else:
         result._grad = INACTIVE

@@ -41,21 +41,19 @@ next_serial = count().__next__
 class Extra:
     """What only some nodes have. Kept apart, so that the many nodes that have none of it stay small."""
 
-    __slots__ = ("attrs", "because", "cut", "deposits", "name", "owner", "rest", "scope", "stale", "suspect")
+    # Defaults stand in the class, so that making one sets two attributes only.
+    name: str | None = None
+    scope: Scope | None = None
+    because: Because | None = None
+    owner: Value | None = None  # the variable whose value this leaf was for a while
+    cut: tuple[str, Op | None, tuple[Any, ...]] | None = None  # why the inputs were not recorded
+    deposits: list[tuple[Value, Any, Any]] | None = None  # what the last backward() left in the leaves
+    stale = False  # the gradient belongs to an older value of this variable
+    suspect: tuple[Shape, Shape] | None = None  # (n,) met (n, 1) here
 
     def __init__(self, attrs: Mapping[str, Any] = NO_ATTRS, rest: tuple[Value, ...] = ()) -> None:
         self.attrs = attrs
         self.rest = rest  # inputs from the third on
-        self.name: str | None = None
-        self.scope: Scope | None = None
-        self.because: Because | None = None
-        self.owner: Value | None = None  # the variable whose value this leaf was for a while
-        self.cut: tuple[str, Op | None, tuple[Any, ...]] | None = None  # why the inputs were not recorded
-        self.deposits: list[tuple[Value, Any, Any]] | None = (
-            None  # what the last backward() left in the leaves
-        )
-        self.stale = False  # the gradient belongs to an older value of this variable
-        self.suspect: tuple[Shape, Shape] | None = None  # (n,) met (n, 1) here
 
 
 NO_EXTRA = Extra()

@@ -26,12 +26,15 @@ Floats = np.ndarray[Any, np.dtype[np.float64]]
 class Hop:
     """What one element contributes to the output through one use of it.
 
-    result: the node through which it goes on (the result of the use, or of the composite). at: the coordinates of the
-    elements of the result that it reaches, one array an axis. local: the derivative of each by the element.
-    cotangent: the derivative of the output by each. products: what each contributes. scope: the composite, if folded.
+    source, element: the node, and the index of the element. result: the node through which it goes on, that of the use
+    or of the composite. argument: which input it is; None for a composite. at: the coordinates of the elements of the
+    result that it reaches, one array an axis. local: the derivative of each by the element. cotangent: the derivative of
+    the output by each. products: what each contributes. scope: the composite, if folded; inside: its nodes, if some of
+    them use the result as well.
     """
 
     source: Value
+    element: Index
     result: Value
     argument: int | None
     at: tuple[np.ndarray[Any, np.dtype[np.intp]], ...]
@@ -89,7 +92,7 @@ def scope_between(node: Value, user: Value) -> Scope | None:
 
 def members(flow: Flow, scope: Scope) -> list[Value]:
     """The nodes of a composite that matter here, in their order."""
-    return [n for n in flow.order if n in flow.relevant and n._op is not None and scope in scopes_of(n)]
+    return flow.in_scope.get(scope, [])
 
 
 # -- through one node ----------------------------------------------------------------------------------------
@@ -101,23 +104,22 @@ def _through(flow: Flow, node: Value, index: Index, use: Use) -> Hop:
     if isinstance(op, Elementwise):
         at, local = _elementwise(op, user, argument, index)
     else:
-        t = basis_tangent(user, argument, index)
-        at = np.nonzero(t != 0)
-        local = t[at]
-    return _hop(flow, node, user, argument, at, local, None, frozenset())
+        at, local = _reached(basis_tangent(user, argument, index))
+    return _hop(flow, node, index, user, argument, at, local, None, frozenset())
 
 
 def _hop(
     flow: Flow,
     node: Value,
+    index: Index,
     result: Value,
     argument: int | None,
     at: Any,
     local: Any,
     scope: Scope | None,
-    inside: Any,
+    inside: frozenset[Value],
 ) -> Hop:
-    ct, mask = flow.present_outside(result, inside) if inside else flow.present(result)
+    ct, mask = flow.present_outside(result, set(inside)) if inside else flow.present(result)
     cotangent = np.asarray(ct, np.float64)[at] if at else np.asarray(ct, np.float64).reshape(np.shape(local))
     products = np.asarray(local, np.float64) * cotangent
     if mask is not None:
@@ -127,7 +129,15 @@ def _hop(
         products = np.where(
             np.asarray(local) == 0, 0.0, products
         )  # not chosen: nothing flows, not even 0 · inf
-    return Hop(node, result, argument, at, np.asarray(local, np.float64), cotangent, products, scope, inside)
+    return Hop(node, index, result, argument, at, np.asarray(local, np.float64), cotangent, products, scope, inside)
+
+
+def _reached(t: Any) -> tuple[Any, Any]:
+    """Where a tangent is not zero, and what it is there. The tangent of a scalar counts in any case."""
+    if not np.ndim(t):
+        return (), np.asarray(t).reshape(1)
+    at = np.nonzero(t != 0)
+    return at, t[at]
 
 
 def support(shape: Index, index: Index, wide: Index) -> tuple[Any, ...]:
@@ -222,10 +232,9 @@ def _through_block(
         t = tangents.get(result)
         if t is None:
             continue
-        at = np.nonzero(t != 0) if np.ndim(t) else ()
-        local = np.asarray(t)[at] if at else np.asarray(t).reshape(1)
+        at, local = _reached(np.asarray(t))
         has_inner = any(user in every for user, _ in flow.uses.get(result, []))
-        hop = _hop(flow, node, result, None, at, local, scope, every if has_inner else frozenset())
+        hop = _hop(flow, node, index, result, None, at, local, scope, every if has_inner else frozenset())
         found.append(hop)
     return found
 

@@ -14,10 +14,10 @@ import numpy as np
 
 from backlit.autodiff.reverse import seed_for
 from backlit.autodiff.rules import contribution
-from backlit.core.errors import GraphError
+from backlit.core.errors import GraphError, ShapeError
 from backlit.core.numbers import dtype_of, quietly, shape_of, strong
 from backlit.core.op import Elementwise, Linear, Special
-from backlit.core.value import INACTIVE, Value, as_user_sees, current, describe, inputs_of, leaf
+from backlit.core.value import INACTIVE, as_user_sees, current, describe, inputs_of, leaf
 from backlit.core.walk import descendants, toposort
 from backlit.explain import layout, typeset
 from backlit.explain.expression import Evaluated
@@ -33,6 +33,7 @@ from backlit.explain.grammar import FOLDED, Place
 from backlit.explain.nudging import Replay, Sides, nudge
 from backlit.explain.steps import BackwardStep, Example, ForwardStep, Join, Part, Row, Steps, as_dict
 from backlit.explain.wording import notes_of, rule_name
+from backlit.ops.face import Value
 
 MAX_NUDGED = 16  # numbers of one input that are nudged one by one
 MAX_WORK = 2_000_000  # nodes computed again, for nudging in all
@@ -96,6 +97,11 @@ class _Teller:
         read: Evaluated | None,
     ) -> None:
         self.output = current(output)
+        if read is not None and self.output.shape:
+            raise ShapeError(
+                f"explain: {read.source} has shape {self.output.shape}, and only a single number is "
+                f"explained. Write sum({read.source}) or mean({read.source})."
+            )
         self.seed = seed_for(self.output, None, "explain")
         self.order = toposort([self.output])
         self.nudged, self.read = nudged, read
@@ -115,7 +121,7 @@ class _Teller:
     def _labels(self, from_program: bool) -> dict[Value, str]:
         """What every node is called; a constant without a name is called by its number."""
         labels: dict[Value, str] = {}
-        taken: set[str] = set()
+        taken: dict[str, int] = {}
         for node in self.order:
             name = self.given.get(node)
             if name is None and from_program and (node._op is not None or node._grad is not INACTIVE):
@@ -137,7 +143,7 @@ class _Teller:
                     steps += 1
                     label = f"t{steps}"
                 if label not in taken:
-                    taken.add(label)
+                    taken[label] = 1
                     labels[node] = label
         return labels
 
@@ -153,9 +159,8 @@ class _Teller:
         if wrt is None:
             found = [node for node in self.variables if node._grad is not INACTIVE]
             if not found:
-                raise GraphError(
-                    f"explain: {describe(self.output)} does not depend on any variable, only on constants."
-                )
+                what = describe(self.output) if self.read is None else self.read.source
+                raise GraphError(f"explain: {what} is made of constants; there is no variable to derive by.")
             return found
         nodes = {label: node for node, label in self._names(self.order).items()}
         found = []
@@ -303,7 +308,7 @@ class _Teller:
             term, present = found
         if found is None or (present is not None and shape_of(present) == () and not present):
             alone = sum(_has_rule(node, i) for i in range(len(inputs))) == 1
-            silence = f"nothing passes through {op.name}" if alone else f"{self.labels[x]} was not chosen"
+            silence = f"{op.name} lets nothing through" if alone else f"{self.labels[x]} was not chosen"
             term = _zero(x)
         if type(x._data) is float:
             term = float(term)
@@ -364,13 +369,13 @@ class _Teller:
         return tuple(rows), example
 
 
-def _distinct(name: str, taken: set[str]) -> str:
+def _distinct(name: str, taken: dict[str, int]) -> str:
     """The name, or with a number behind it if another node has it already, as in a loop."""
-    label, count = name, 1
+    label, count = name, taken.get(name, 0)
     while label in taken:
         count += 1
         label = f"{name}#{count}"
-    taken.add(label)
+    taken[name] = taken[label] = max(count, 1)
     return label
 
 

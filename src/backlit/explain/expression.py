@@ -15,9 +15,11 @@ from typing import Any
 import numpy as np
 
 from backlit.core.errors import BacklitError
-from backlit.core.value import Value, constant, current
+from backlit.core.value import constant, current, next_serial
+from backlit.core.walk import reachable
 from backlit.explain.grammar import FOLDED, OPERATORS, Place, Source, check_tree, syntax_tree
 from backlit.ops import namespace
+from backlit.ops.face import Value
 
 CONSTANTS = {"pi": float(np.pi), "e": float(np.e)}
 """What these names mean where the user gives them no value."""
@@ -183,6 +185,7 @@ class _Evaluation:
                 self.names[current(leaf)] = name
 
     def run(self) -> Evaluated:
+        first = next_serial()
         results: list[Value] = []
         todo: list[tuple[ast.expr, bool]] = [(self.body, False)]
         while todo:
@@ -197,9 +200,11 @@ class _Evaluation:
             try:
                 results.append(self._value(node, arguments))
             except BacklitError as error:
-                first, _, rest = str(error).partition("\n")
-                self.source.fail_at(node, first.rstrip("."), rest.strip())
+                self.source.fail_at(node, str(error).split("\n")[0].rstrip("."))
             self.places.setdefault(current(results[-1]), self.source.place(node))
+        for made in reachable([current(results[0])]):
+            if made._serial > first:
+                made._code = None  # no line of the user's program made it; `places` says where it stands
         return Evaluated(self.source.text.strip(), results[0], self.inputs, self.names, self.places)
 
     def _value(self, node: ast.expr, arguments: list[Value]) -> Value:

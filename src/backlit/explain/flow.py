@@ -6,6 +6,7 @@ Nothing in the graph is changed, so that a question never disturbs the `.grad` t
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy as np
 from backlit.autodiff.rules import contribution, only_where
 from backlit.core.numbers import dtype_of, quietly, shape_of, strong
 from backlit.core.op import Elementwise, Linear, Special
+from backlit.core.state import Scope
 from backlit.core.value import INACTIVE, Value, inputs_of
 from backlit.core.walk import descendants, toposort
 
@@ -30,6 +32,7 @@ class Flow:
         self.output, self.seed = output, seed
         self.order = toposort([output])
         self.sources = list(sources)
+        self.starts = frozenset(self.sources)
         self.relevant = descendants(self.sources, self.order)
         self.cts: dict[Value, Any] = {}
         self.masks: dict[Value, Any] = {}
@@ -78,6 +81,18 @@ class Flow:
                     self._watch.contribution(x, None, term, cts[x])
         for uses in self.uses.values():
             uses.reverse()  # in the order in which the program used it
+
+    @cached_property
+    def in_scope(self) -> dict[Scope, list[Value]]:
+        """The nodes that matter here of each composite, those of the composites within it included, in their order."""
+        found: dict[Scope, list[Value]] = {}
+        for node in self.order:
+            if node in self.relevant and node._op is not None:
+                scope = node._extra.scope
+                while scope is not None:
+                    found.setdefault(scope, []).append(node)
+                    scope = scope.parent
+        return found
 
     def cotangent(self, node: Value) -> Any:
         """The derivative of the output by a node; zeros where nothing flows to it."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import operator
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,9 +16,10 @@ from typing import Any
 from backlit.core.notation import ATOM, PRODUCT, SIGN, Written, write_latex, write_text
 from backlit.core.numbers import dtype_of, shape_of
 from backlit.core.op import Op
-from backlit.core.value import INACTIVE, Value, as_user_sees, current, inputs_of
+from backlit.core.value import INACTIVE, as_user_sees, current, inputs_of
 from backlit.core.walk import by_serial
 from backlit.ops.arithmetic import NEGATIVE
+from backlit.ops.face import Value
 from backlit.ops.powers import SQUARE
 
 Names = Mapping[Value, str]
@@ -92,6 +94,9 @@ def name_latex(name: str) -> str:
     >>> name_latex("x1"), name_latex("alpha"), name_latex("w_out"), name_latex("loss")
     ('x_{1}', '\\alpha', 'w_{\\mathrm{out}}', '\\mathrm{loss}')
     """
+    name, again, count = name.partition("#")
+    if again:
+        return f"{name_latex(name)}^{{({count})}}"
     stem, _, below = name.strip("_").partition("_")
     if not below:
         letters = stem.rstrip("0123456789")
@@ -103,10 +108,23 @@ def name_latex(name: str) -> str:
 def _word_latex(word: str) -> str:
     if word and f" {word} " in _GREEK:
         return f"\\{word}"
+    if not word.isascii():
+        return _foreign_latex(word)
     if len(word) <= 1 or word.isdigit():
         return {"_": r"\_"}.get(word, word)
     escaped = "".join(f"\\{c}" if c in "_#$%&{}" else c for c in word)
     return rf"\mathrm{{{escaped}}}"
+
+
+def _foreign_latex(word: str) -> str:
+    r"""A word with letters that plain LaTeX lacks: `α` as \alpha, any other as text."""
+    match unicodedata.name(word, "").split() if len(word) == 1 else ():
+        case ["GREEK", size, "LETTER", name]:
+            letter = name.replace("LAMDA", "LAMBDA").lower()
+            letter = letter.capitalize() if size == "CAPITAL" else letter
+            if f" {letter} " in _GREEK:
+                return f"\\{letter}"
+    return rf"\text{{{word}}}"
 
 
 # -- formulas ------------------------------------------------------------------------------------------------

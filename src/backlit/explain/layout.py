@@ -28,8 +28,8 @@ def text(steps: Steps, width: int = 80) -> str:
         blocks += [[_FORWARD], _forward(steps, width)]
     if steps.backward:
         blocks += [[_BACKWARD], _meaning(steps, width), *_backward(steps, width)]
-    blocks += [[_TABLE], _table(steps), _after_table(steps, width)]
-    return "\n\n".join("\n".join(block) for block in blocks if block)
+    blocks += [[_TABLE], _table(steps, width), _after_table(steps, width)]
+    return "\n\n".join("\n".join(line.rstrip() for line in block) for block in blocks if block)
 
 
 # -- pieces --------------------------------------------------------------------------------------------------
@@ -54,7 +54,7 @@ def _packed(items: Sequence[str], width: int, indent: str) -> list[str]:
         longer = f"{line}   {item}" if line else indent + item
         if line and len(longer) > width:
             lines.append(line)
-            line = indent + item
+            line = " " * len(indent) + item
         else:
             line = longer
     return [*lines, line] if line else lines
@@ -95,7 +95,7 @@ def _one_line(indent: str, chain: Iterable[str], width: int, after: str = "") ->
     if after and len(lines[-1]) + len(after) <= width:
         lines[-1] += after
     elif after:
-        lines.append(hanging + after.strip())
+        lines += _paragraph(after.strip(), width, hanging)
     return lines
 
 
@@ -104,7 +104,7 @@ def _one_line(indent: str, chain: Iterable[str], width: int, after: str = "") ->
 
 def _head(steps: Steps, width: int) -> list[str]:
     given = [f"{name} {_value(value)}" for name, value in steps.inputs]
-    lines = textwrap.wrap(steps.expression, width, break_long_words=False, break_on_hyphens=False)
+    lines = textwrap.wrap(steps.expression, width, subsequent_indent="  ", break_on_hyphens=False)
     return [*lines, *_packed(given, width, "  at  ")]
 
 
@@ -247,14 +247,16 @@ def _join(join: Join, width: int) -> list[str]:
 # -- the table -----------------------------------------------------------------------------------------------
 
 
-def _table(steps: Steps) -> list[str]:
+def _table(steps: Steps, width: int) -> list[str]:
     rows = [("input", "value", "gradient", "nudging gives")]
     rows += [
         (row.label, number_text(row.value), number_text(row.gradient), _nudging(row)) for row in steps.table
     ]
-    columns = [max(len(row[i]) for row in rows) for i in range(3)]
+    columns = [max(len(row[i]) for row in rows) for i in range(4)]
+    gap = "   " if sum(columns) + 2 + 9 <= width else " "
     return [
-        f"  {a:{columns[0]}}   {b:>{columns[1]}}   {c:>{columns[2]}}   {d}".rstrip() for a, b, c, d in rows
+        "  " + gap.join((f"{a:{columns[0]}}", f"{b:>{columns[1]}}", f"{c:>{columns[2]}}", d))
+        for a, b, c, d in rows
     ]
 
 

@@ -62,11 +62,12 @@ def nudge(replay: Replay) -> list[Sides]:
     found = []
     for i, x in enumerate(flat):
         slope = nudged.slope_at(nudged.element(0, i), scale_of(x), noise)
-        found.append(_sides(slope))
+        found.append(_sides(slope, abs(float(replay.output._data)) / scale_of(x)))
     return found
 
 
-def _sides(slope: Slope) -> Sides:
+def _sides(slope: Slope, unit: float) -> Sides:
+    """What is certain of a slope; `unit` is the one at which the output would double with the input."""
     value, error, kink = float(slope.value[0]), float(slope.error[0]), float(slope.kink[0])
     if not slope.rows:
         return Sides(None, None)
@@ -78,7 +79,7 @@ def _sides(slope: Slope) -> Sides:
     if not (np.isfinite(value) and np.isfinite(error)):
         return Sides(None, None)
     if kink == 0:
-        certain = error <= 0.01 * max(abs(value), float(slope.secant[0]))
+        certain = error <= max(0.01 * abs(value), 0.01 * float(slope.secant[0]), 1e-8 * unit)
         return Sides(value, error) if certain else Sides(None, None)
     least = 1e-8 * max(abs(below), abs(above))  # what is smaller beside the other slope is rounding
     return Sides(value, error, *(0.0 if abs(side) < least else side for side in (below, above)))

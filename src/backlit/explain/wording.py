@@ -21,10 +21,10 @@ _RULES = {
     "negative": "sign rule",
     "positive": "the value itself",
     "sum": "sum rule",
-    "where": "choice rule: the branch that was chosen takes the gradient",
-    "maximum": "choice rule: the larger one takes the gradient",
-    "minimum": "choice rule: the smaller one takes the gradient",
-    "clip": "choice rule: what was let through takes the gradient",
+    "where": "choice rule: to the branch chosen",
+    "maximum": "choice rule: to the larger one",
+    "minimum": "choice rule: to the smaller one",
+    "clip": "choice rule: to what was let through",
 }
 
 

@@ -18,6 +18,9 @@ def warn_of_square(x: Value) -> None:
     Predictions of shape (n, 1) minus targets of shape (n,) are an (n, n) matrix, whose mean is a loss that trains
     to nothing useful. Told only where the column was not made on purpose, by `[:, None]`, `expand_dims` or `keepdims`.
     """
+    shape = x.shape
+    if len(shape) != 2 or shape[0] != shape[1] or shape[0] < 2:
+        return
     stack, seen = [x], 0
     while stack and seen < _STEPS:
         node = stack.pop()
@@ -26,7 +29,7 @@ def warn_of_square(x: Value) -> None:
         if found is not None:
             _tell(node, *found)
             return
-        stack += [i for i in inputs_of(node) if i.shape == x.shape]
+        stack += [i for i in inputs_of(node) if i.shape == shape]
 
 
 def _tell(node: Value, left: tuple[int, ...], right: tuple[int, ...]) -> None:

@@ -13,14 +13,16 @@ from typing import Any
 import numpy as np
 
 from backlit.core import dtypes
-from backlit.core.errors import ShapeError
+from backlit.core.errors import DomainError, ShapeError
 from backlit.core.numbers import Shape, dtype_of, shape_of
 from backlit.core.op import Linear, Op, Reals, Sample, Special
 from backlit.core.record import operands, record
 from backlit.core.value import Value
 from backlit.ops.axes import one_axis
+from backlit.ops.functions import composite
+from backlit.ops.indexing import getitem
 from backlit.ops.joining import concat
-from backlit.ops.summation import asked_dtype, widened
+from backlit.ops.summation import BROADCAST_TO, asked_dtype, widened
 
 
 def _part(axis: int, part: slice) -> tuple[slice, ...]:
@@ -272,3 +274,36 @@ def cumulative_prod(
     array([1., 1., 2., 6.])
     """
     return _running(CUMULATIVE_PROD, x, axis, dtype, include_initial, 1)
+
+
+@composite("diff")
+def diff(x: Any, /, *, axis: int = -1, n: int = 1, prepend: Any = None, append: Any = None) -> Value:
+    """Each element less the one before it along an axis, `n` times over: what `cumulative_sum` adds up.
+
+    x: (…, m, …) -> (…, m - n, …), at least 0. prepend, append: arrays that first are put in front and behind along
+    the axis, or single numbers. Raises ShapeError for an axis that is not there, DomainError for a negative `n`.
+
+    >>> diff([1.0, 4.0, 9.0]).data, diff([1.0, 4.0, 9.0], n=2).data, diff([1.0, 4.0], prepend=0.0).data
+    (array([3., 5.]), array([2.]), array([1., 3.]))
+    """
+    (x,) = operands((x,))
+    axis = one_axis(axis, x.shape, "diff")
+    if n < 0:
+        raise DomainError(f"diff: the differences are taken n times, which cannot be {n}.")
+    if n == 0:
+        return x  # type: ignore[no-any-return]
+    ends = [_end(end, x, axis) for end in (prepend, append)]
+    joined = [part for part in (ends[0], x, ends[1]) if part is not None]
+    y: Value = concat(joined, axis=axis) if len(joined) > 1 else x
+    for _ in range(n):
+        y = getitem(y, _part(axis, slice(1, None))) - getitem(y, _part(axis, slice(None, -1)))
+    return y
+
+
+def _end(end: Any, x: Value, axis: int) -> Any:
+    """What is put before or behind `x`; a single number is repeated across the other axes."""
+    if end is None:
+        return None
+    _, end = operands((x, end))
+    shape = x.shape
+    return end if end.ndim else BROADCAST_TO(end, shape=(*shape[:axis], 1, *shape[axis + 1 :]))

@@ -208,7 +208,8 @@ def _filled(shape: tuple[int, ...], number: Any, dtype: Any, device: Any, name: 
     _on_cpu(device, name)
     if any(length < 0 for length in shape):
         raise ShapeError(f"{name}: no array has shape {shape}, with a length below 0.")
-    return _made(np.full(shape, number, dtypes.float64 if dtype is None else as_dtype(dtype)))
+    kind = dtypes.float64 if dtype is None else as_dtype(dtype)
+    return _made(np.full(shape, as_data(number, kind), kind))
 
 
 def zeros(shape: int | Sequence[int], *, dtype: Any = None, device: Any = None) -> Value:

@@ -5,13 +5,14 @@ The functions are found when first used, so that a program that only adds and mu
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from backlit.core.errors import ConversionError, TracedValueError
-from backlit.core.numbers import Abstract, shape_of
+from backlit.core.numbers import Abstract, dtype_of, shape_of
 from backlit.core.value import Value, current, describe
 from backlit.ops import namespace
 
@@ -113,12 +114,20 @@ def _number(self: Value, what: str) -> Any:
     return data
 
 
+def _real_number(self: Value, what: str) -> Any:
+    data = _number(self, what)
+    if dtype_of(data).kind == "c":
+        raise ConversionError(f"{what} of {describe(self)}, which is complex: take backlit.real(x) or abs(x) first.")
+    return data
+
+
 def _float(self: Value) -> float:
-    return float(_number(self, "float()"))
+    data = self._data
+    return data if type(data) is float and self._now is None else float(_real_number(self, "float()"))
 
 
 def _int(self: Value) -> int:
-    return int(_number(self, "int()"))
+    return int(_real_number(self, "int()"))
 
 
 def _complex(self: Value) -> complex:
@@ -235,10 +244,48 @@ def _when_numpy_asks(name: str) -> Callable[..., Any]:
     return method
 
 
-for _name in (
-    "__array_ufunc__ __array_function__ __array__ __array_namespace__ __dlpack__ __dlpack_device__ to_device"
-).split():
+for _name in ("__array_ufunc__", "__array_function__", "__array__"):
     setattr(Value, _name, _when_numpy_asks(_name))
+
+
+# -- the Array API standard -------------------------------------------------------------------------------------
+
+
+def _array_namespace(self: Value, /, *, api_version: str | None = None) -> Any:
+    """The module whose functions take this array: `backlit`, as the Array API standard asks."""
+    if api_version not in (None, "2021.12", "2022.12", "2023.12", "2024.12"):
+        raise ValueError(f"backlit follows the Array API standard 2024.12, not {api_version!r}.")
+    return sys.modules["backlit"]
+
+
+def _to_device(self: Value, device: Any, /, *, stream: Any = None) -> Value:
+    """The value itself: there is only one device, "cpu"."""
+    if device != "cpu" or stream is not None:
+        raise ValueError(f"backlit computes on the CPU; there is no device {device!r}.")
+    return self
+
+
+_CPU = (1, 0)
+
+
+def _dlpack(
+    self: Value, /, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: bool | None = None
+) -> Any:
+    """The numbers for another library, copied, since nobody may write into those of a graph.
+
+    Raises ConversionError for a value that can be differentiated, BufferError for another device or copy=False.
+    """
+    if stream is not None or dl_device not in (None, _CPU):
+        raise BufferError(f"backlit computes on the CPU; it cannot hand numbers to device {dl_device}, stream {stream}.")
+    if copy is False:
+        raise BufferError("backlit hands out a copy, as nobody may write into the numbers of a graph; leave out copy=False.")
+    return np.array(np.asarray(self)).__dlpack__()
+
+
+def _dlpack_device(self: Value, /) -> tuple[int, int]:
+    """Where the numbers are: DLPack's name for the CPU."""
+    return _CPU
+
 
 for _name, _function in {
     "__getattr__": _missing, "__float__": _float, "__int__": _int, "__complex__": _complex, "__index__": _index,
@@ -246,6 +293,8 @@ for _name, _function in {
     "__repr__": _repr, "__format__": _format, "item": _item, "tolist": _tolist, "reshape": _reshape,
     "flatten": _flatten, "ravel": _flatten, "transpose": _transpose, "permute_dims": _transpose, "astype": _astype,
     "dot": _dot, "T": property(_turned), "mT": property(_matrix_transpose), "at": property(_at), "device": property(lambda self: "cpu"),
+    "__array_namespace__": _array_namespace, "__dlpack__": _dlpack, "__dlpack_device__": _dlpack_device,
+    "to_device": _to_device,
     "__dir__": lambda self: sorted({*object.__dir__(self), *NAMES}),
 }.items():  # fmt: skip
     setattr(Value, _name, _function)

@@ -19,7 +19,7 @@ _BY_MODULE = {
     "selection": "where maximum minimum clip",
     "passing": "stop_gradient",
     "reductions": "sum prod max min any all argmax argmin count_nonzero",
-    "accumulation": "cumulative_sum cumulative_prod",
+    "accumulation": "cumulative_sum cumulative_prod diff",
     "statistics": "mean var std logsumexp softmax log_softmax",
     "linear_algebra": "matmul tensordot vecdot outer matrix_transpose",
     "einsum": "einsum",

@@ -168,37 +168,10 @@ def _array(self: Value, dtype: Any = None, copy: bool | None = None) -> Any:
     return plain.copy() if copy else plain
 
 
-def _array_namespace(self: Value, /, *, api_version: str | None = None) -> Any:
-    """The module whose functions take this array: `backlit`, as the Array API standard asks."""
-    if api_version not in (None, "2021.12", "2022.12", "2023.12", "2024.12"):
-        raise ValueError(f"backlit follows the Array API standard 2024.12, not {api_version!r}.")
-    import sys
-
-    return sys.modules["backlit"]
-
-
-def _to_device(self: Value, device: Any, /, *, stream: Any = None) -> Value:
-    if device != "cpu" or stream is not None:
-        raise ValueError(f"backlit computes on the CPU; there is no device {device!r}.")
-    return self
-
-
-def _dlpack(self: Value, **options: Any) -> Any:
-    node = current(self)
-    plain = np.asarray(self.data if node._grad is INACTIVE or node._op is None else _array(self))
-    options.pop("copy", None)
-    options.pop("max_version", None)
-    return plain.copy().__dlpack__(**options)
-
-
 METHODS: dict[str, Callable[..., Any]] = {
     "__array_ufunc__": _array_ufunc,
     "__array_function__": _array_function,
     "__array__": _array,
-    "__array_namespace__": _array_namespace,
-    "__dlpack__": _dlpack,
-    "__dlpack_device__": lambda self: (1, 0),
-    "to_device": _to_device,
 }
 for _name, _function in METHODS.items():
     setattr(Value, _name, _function)

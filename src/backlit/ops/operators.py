@@ -15,8 +15,8 @@ import numpy as np
 from backlit.core.op import Elementwise, Op
 from backlit.core.record import operands, record
 from backlit.core.state import SPECIAL
-from backlit.core.value import INACTIVE, NO_EXTRA, Value, constant, next_serial
-from backlit.ops import arithmetic, logic, namespace, powers
+from backlit.core.value import INACTIVE, NO_EXTRA, Parameter, Value, constant, next_serial
+from backlit.ops import arithmetic, logic, powers
 
 _getframe = sys._getframe
 _new = object.__new__
@@ -57,6 +57,11 @@ def fast_binary(op: Elementwise) -> tuple[Callable[..., Any], Callable[..., Any]
                 node._lasti = frame.f_lasti
                 node._serial = next_serial()
                 return node
+        elif kind is Value or kind is Parameter:
+            return record(
+                op,
+                (self if self._now is None else self._now, other if other._now is None else other._now),
+            )
         return record(op, operands((self, other))) if isinstance(other, _UNDERSTOOD) else NotImplemented
 
     def reflected(self: Value, other: Any) -> Any:
@@ -69,6 +74,12 @@ def plain_binary(op: Op) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """The same for an op without a fast path."""
 
     def method(self: Value, other: Any) -> Any:
+        kind = type(other)
+        if kind is Value or kind is Parameter:
+            return record(
+                op,
+                (self if self._now is None else self._now, other if other._now is None else other._now),
+            )
         return record(op, operands((self, other))) if isinstance(other, _UNDERSTOOD) else NotImplemented
 
     def reflected(self: Value, other: Any) -> Any:
@@ -115,11 +126,19 @@ for _name, _op in {
 
 
 def _matmul(self: Value, other: Any) -> Any:
-    return namespace.find("matmul")(self, other) if isinstance(other, _UNDERSTOOD) else NotImplemented
+    return _load_matmul()[0](self, other)
 
 
 def _rmatmul(self: Value, other: Any) -> Any:
-    return namespace.find("matmul")(other, self) if isinstance(other, _UNDERSTOOD) else NotImplemented
+    return _load_matmul()[1](self, other)
+
+
+def _load_matmul() -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """The first matrix product loads linear algebra, whose op then takes the place of these."""
+    from backlit.ops.linear_algebra import MATMUL
+
+    install("matmul", MATMUL)
+    return Value.__matmul__, Value.__rmatmul__
 
 
 Value.__matmul__ = _matmul  # type: ignore[method-assign]

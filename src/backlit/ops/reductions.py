@@ -207,7 +207,7 @@ def _reduce(op: Op, x: Any, axis: Axis, keepdims: bool, dtype: Any = None) -> Va
     attrs: dict[str, Any] = {"axis": some_axes(axis, shape_of(x._data), op.name), "keepdims": bool(keepdims)}
     if dtype is not None and (kind := asked_dtype(op.name, x, dtype)) is not None:
         attrs["dtype"] = kind
-    if len(attrs["axis"]) == 2 == x.ndim:
+    if len(attrs["axis"]) == 2:
         warn_of_square(x)
     return record(op, (x,), attrs)
 

@@ -7,7 +7,7 @@ nothing flows through it (`finite_peak`).
 
 from __future__ import annotations
 
-from math import prod
+from math import isfinite, prod
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,8 @@ def _finite_peak(x: Any, axis: tuple[int, ...]) -> Any:
     if dtype_of(x).kind != "f":
         raise TypeError(f"takes real floating-point numbers, not {dtype_of(x).name}")
     peak = _largest(x, axis, None, None, True, -np.inf)
+    if isfinite(_add_up(peak, None)):
+        return peak
     return np.where(np.isfinite(peak), peak, np.zeros((), dtype_of(x)))
 
 
@@ -77,7 +79,7 @@ def _count(shape: Shape, axis: tuple[int, ...]) -> int:
 
 def _mean(x: Value, axis: tuple[int, ...], keepdims: bool) -> Value:
     n, dtype = _count(x.shape, axis), x.dtype
-    if len(axis) == 2 == x.ndim:
+    if len(axis) == 2:
         warn_of_square(x)
     if dtype == dtypes.float16:  # whose largest number, 65504, a sum soon exceeds
         total = record(SUM, (x,), {"axis": axis, "keepdims": keepdims, "dtype": dtypes.float32})
@@ -143,16 +145,17 @@ def std(x: Any, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bool
     return apply(WHERE, v == 0, 0.0, apply(SQRT, v))
 
 
-def _sum_of_powers(x: Any, axis: tuple[int, ...]) -> tuple[Any, Any]:
-    """The finite peak and the sum of exp(x - peak), both with length 1 in place of the axes; float16 in float32."""
+def _sum_of_powers(x: Any, axis: tuple[int, ...]) -> tuple[Any, Any, Any]:
+    """The finite peak, x - peak and the sum of exp(x - peak), with length 1 in place of the axes; float16 in float32."""
     if dtype_of(x) == dtypes.float16:
         x = np.asarray(x, np.float32)
     peak = _finite_peak(x, axis)
-    return peak, _add_up(np.exp(np.subtract(x, peak)), axis, None, None, True)
+    below = np.subtract(x, peak)
+    return peak, below, _add_up(np.exp(below), axis, None, None, True)
 
 
 def _logsumexp(x: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
-    peak, total = _sum_of_powers(x, axis)
+    peak, _, total = _sum_of_powers(x, axis)
     y = np.log(total) + peak
     y = y if keepdims else np.reshape(y, without_axes(shape_of(x), axis, False))
     return y.astype(dtype_of(x), copy=False)
@@ -183,8 +186,9 @@ LOGSUMEXP = Special(
 
 
 def _log_softmax(x: Any, axis: tuple[int, ...]) -> Any:
-    peak, total = _sum_of_powers(x, axis)
-    return np.asarray(np.subtract(x, peak) - np.log(total)).astype(dtype_of(x), copy=False)
+    _, below, total = _sum_of_powers(x, axis)
+    y = below - np.log(total)
+    return y if y.dtype is dtype_of(x) else y.astype(dtype_of(x), copy=False)
 
 
 LOG_SOFTMAX = Special(
