@@ -7,13 +7,14 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 
 def machine() -> str:
     """One line about the machine and the interpreter."""
     model = platform.processor() or platform.machine()
     try:
-        with open("/proc/cpuinfo") as info:
+        with Path("/proc/cpuinfo").open() as info:
             model = next((line.split(":")[1].strip() for line in info if line.startswith("model name")), model)
     except OSError:
         pass

@@ -1,10 +1,10 @@
 """A whole backward pass written by hand in NumPy, and checked at every intermediate value.
 
-The net guesses the next letter of a word from the three before it: embedding, linear layer, batch norm, tanh, linear
-layer, softmax cross entropy. The forward pass is written in small steps with Backlit, so that every step has a
-name; the backward pass goes through them in the opposite order with NumPy alone. `by_hand` then says
-for every gradient whether it is right. In the second half a few mistakes are made on purpose, to show how it
-names them.
+The net guesses the next letter of a word from the three before it: embedding, linear layer, batch norm, tanh,
+linear layer, softmax cross entropy. The forward pass is written in small steps with Backlit, so that every
+step has a name; the backward pass goes through them in the opposite order with NumPy alone. `by_hand` then
+says for every gradient whether it is right. In the second half a few mistakes are made on purpose, to show
+how it names them.
 
 Run it: python examples/by_hand.py
 """
@@ -19,8 +19,16 @@ import numpy as np
 import backlit as bl
 from backlit.explain.by_hand import by_hand
 
-WORDS = "amber birch cedar delta ember fjord grove heath islet jetty kelp larch marsh north ocean pond".split()
-CONTEXT, BATCH, EMBEDDING, HIDDEN, LETTERS = 3, 32, 10, 64, 27  # 26 letters, and 0 where a word begins or ends
+WORDS = (
+    "amber birch cedar delta ember fjord grove heath islet jetty kelp larch marsh north ocean pond".split()
+)
+CONTEXT, BATCH, EMBEDDING, HIDDEN, LETTERS = (
+    3,
+    32,
+    10,
+    64,
+    27,
+)  # 26 letters, and 0 where a word begins or ends
 
 
 def examples(rng: np.random.Generator) -> tuple[Any, Any]:

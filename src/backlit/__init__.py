@@ -40,7 +40,8 @@ _LAZY: dict[str, tuple[str, str]] = {
     **_from(
         "core.errors",
         "BacklitError ShapeError DtypeError DomainError IndexingError GraphError ConversionError TracedValueError "
-        "NonFiniteError ExpressionError DataError BacklitWarning BroadcastWarning StaleGradientWarning NonFiniteWarning",
+        "NonFiniteError ExpressionError DataError BacklitWarning BroadcastWarning StaleGradientWarning "
+        "NonFiniteWarning",
     ),
 }
 _CONSTANTS = {
@@ -52,7 +53,7 @@ _CONSTANTS = {
 }
 _MODULES = {"random": "backlit.ops.random"}
 
-__all__ = [*_LAZY, *_CONSTANTS, *_MODULES]  # noqa: PLE0604  (a table, not a list of literals)
+__all__ = [*_LAZY, *_CONSTANTS, *_MODULES]
 
 
 def __getattr__(name: str) -> Any:

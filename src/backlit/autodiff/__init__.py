@@ -1,1 +1,1 @@
-"""Floor 3: what a *derivative* is. Reverse, forward, numerical, of any order, and the check of one against the others."""
+"""Floor 3: what a *derivative* is. Reverse, forward, numerical, of any order, and their check."""

@@ -25,9 +25,7 @@ def forward_advice(
     if name == "log1p" and a is not None:
         return f"log1p takes numbers above -1, and got {a}."
     if name == "sqrt" and a is not None and a < 0:
-        return (
-            f"{a} has no real square root. If it should be 0 but for rounding, write sqrt(maximum(x, 0.0))."
-        )
+        return f"{a} has no real square root. If it should be 0 but for rounding, write sqrt(maximum(x, 0.0))."
     if name == "divide" and b == 0:
         kind = "0/0 is NaN" if a == 0 else "division by zero is infinite"
         return (
@@ -45,8 +43,7 @@ def forward_advice(
             return f"{a} to a power that is not whole is not real; abs(x) ** p, or a whole power, is."
         if a == 0 and b < 0:
             return (
-                "0 to a negative power is infinite. Where x may be 0: "
-                "where(x != 0, where(x != 0, x, 1.0) ** p, 0.0)."
+                "0 to a negative power is infinite. Where x may be 0: where(x != 0, where(x != 0, x, 1.0) ** p, 0.0)."
             )
     if name in _INSIDE_ONE and a is not None:
         return f"{name} takes -1 to 1, and got {a}. If rounding pushed it out: clip(x, -1.0, 1.0)."

@@ -215,9 +215,7 @@ class _Local:
         self.op, self.attrs, self.xs, self.index = op, attrs, xs, index
         rng = np.random.default_rng(1)
         self.ct = _ones_about(y, rng)
-        self.v = stored(
-            np.asarray(_ones_about(xs[index], rng) * scales_of(xs[index])).astype(dtype_of(xs[index]))
-        )
+        self.v = stored(np.asarray(_ones_about(xs[index], rng) * scales_of(xs[index])).astype(dtype_of(xs[index])))
         self.nudged = Nudged(lambda moved: [self.result(moved[0])], [xs[index]], weights=[self.ct])
         self.noise = self.nudged.noise([self.v])
 
@@ -289,9 +287,7 @@ def _ones_about(like: Any, rng: np.random.Generator) -> Any:
     shape = shape_of(like)
     if math.prod(shape) == 1:
         return stored(np.ones(shape, dtype_of(like)))
-    return stored(
-        (np.where(rng.random(shape) < 0.5, -1, 1) * rng.uniform(0.5, 1.5, shape)).astype(dtype_of(like))
-    )
+    return stored((np.where(rng.random(shape) < 0.5, -1, 1) * rng.uniform(0.5, 1.5, shape)).astype(dtype_of(like)))
 
 
 def _doubt(claim: Callable[[Any], float], x: Any) -> float:

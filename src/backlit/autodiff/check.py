@@ -120,8 +120,7 @@ class CheckReport:
         ]
         widths = [max(len(row[i]) for row in (head, *lines)) for i in range(len(head))]
         table = [
-            "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
-            for row in (head, *lines)
+            "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in (head, *lines)
         ]
         reasons = [f"{each.name}: {each.reason}" for each in self.inputs]
         if self.culprits:
@@ -138,9 +137,7 @@ class CheckReport:
 
 
 def _shape_text(each: InputReport) -> str:
-    return (
-        f"({', '.join(map(str, each.shape))}) {each.dtype}" if each.shape or each.dtype != "float64" else ""
-    )
+    return f"({', '.join(map(str, each.shape))}) {each.dtype}" if each.shape or each.dtype != "float64" else ""
 
 
 def _order_text(order: float | None) -> str:
@@ -148,9 +145,7 @@ def _order_text(order: float | None) -> str:
 
 
 def _jsonable(x: Any) -> Any:
-    return (
-        list(x) if isinstance(x, tuple) else repr(x) if isinstance(x, float) and not math.isfinite(x) else x
-    )
+    return list(x) if isinstance(x, tuple) else repr(x) if isinstance(x, float) and not math.isfinite(x) else x
 
 
 def check(
@@ -282,9 +277,7 @@ class _Check:
         if not trace.found:
             return "no single operation gives it"
         found = trace.found[0]
-        return found.message.partition("\n")[0].rstrip(".") + (
-            f", {found.op} at {found.site}" if found.op else ""
-        )
+        return found.message.partition("\n")[0].rstrip(".") + (f", {found.op} at {found.site}" if found.op else "")
 
     # -- judging
     # ------------------------------------------------------------------------------------------------
@@ -359,9 +352,7 @@ class _Check:
         reverse = _inner(self.gradient[k], v)
         forward = self.pushed(k, v, self.sources, self.outputs)
         judgement = witness.judge(reverse, lambda: self.doubt(reverse, lambda point, g: _inner(g[k], v)))
-        other = witness.judge(
-            forward, lambda: self.doubt(forward, lambda point, g: self.pushed(k, v, *point))
-        )
+        other = witness.judge(forward, lambda: self.doubt(forward, lambda point, g: self.pushed(k, v, *point)))
         disagree = other.finding == WRONG and judgement.finding != WRONG
         tried.add(judgement, forward, disagree, element=None)
 
@@ -428,9 +419,7 @@ class _Tried:
         self.disagree = self.searches = False
         self.found: list[tuple[Judgement, float, tuple[int, ...] | None]] = []
 
-    def add(
-        self, judgement: Judgement, forward: float, disagree: bool, element: tuple[int, ...] | None
-    ) -> None:
+    def add(self, judgement: Judgement, forward: float, disagree: bool, element: tuple[int, ...] | None) -> None:
         if self.first is None or (disagree and not self.disagree):
             self.first, self.forward = judgement, forward
         self.disagree = self.disagree or disagree
@@ -458,9 +447,7 @@ class _Tried:
         for judgement, forward, element in self.found:
             if element is None and judgement.finding != RIGHT:
                 return self._of(judgement, forward, element)
-        return self.ends(
-            RIGHT, f"an error of {self.resolution:.1g} of the derivative would have been noticed"
-        )
+        return self.ends(RIGHT, f"an error of {self.resolution:.1g} of the derivative would have been noticed")
 
     def _of(self, j: Judgement, forward: float, element: tuple[int, ...] | None) -> _Tried:
         self.first, self.forward = j, forward
@@ -495,12 +482,9 @@ class _Tried:
         if j.finding == NOISE:
             return self.ends(
                 CANNOT_TELL,
-                f"rounding drowns it: {what} is {j.claimed:.6g}, and nudging gives {j.value:.6g} ± "
-                f"{j.error:.1g}",
+                f"rounding drowns it: {what} is {j.claimed:.6g}, and nudging gives {j.value:.6g} ± {j.error:.1g}",
             )
-        return self.ends(
-            CANNOT_TELL, f"nudging is at odds with itself about {what}: {j.value:.6g} ± {j.error:.1g}"
-        )
+        return self.ends(CANNOT_TELL, f"nudging is at odds with itself about {what}: {j.value:.6g} ± {j.error:.1g}")
 
     @property
     def resolution(self) -> float:
@@ -523,9 +507,7 @@ def _weights(y: Value, rng: np.random.Generator, alone: bool) -> Any:
     """Fixed weights that add up an output: 1 if it is the only number."""
     if alone and y.size == 1:
         return stored(np.ones(y.shape, y.dtype))
-    return stored(
-        (np.where(rng.random(y.shape) < 0.5, -1, 1) * rng.uniform(0.5, 1.5, y.shape)).astype(y.dtype)
-    )
+    return stored((np.where(rng.random(y.shape) < 0.5, -1, 1) * rng.uniform(0.5, 1.5, y.shape)).astype(y.dtype))
 
 
 def _inner(a: Any, b: Any) -> float:

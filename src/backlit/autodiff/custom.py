@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import numpy as np
@@ -30,15 +29,15 @@ from backlit.core.walk import reachable
 Function = Callable[..., Any]
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class CustomFunction(Special):
     """The op of one function with its own derivative. function: what it computes, of values; can be traced."""
 
-    _: KW_ONLY
-    function: Function | None = None
+    def __init__(self, name: str, evaluate: Function, *, function: Function, **declared: Any) -> None:
+        super().__init__(name, evaluate, **declared)
+        self.function = function
 
     def infer(self, inputs: Sequence[Any], attrs: Attrs) -> Abstract:
-        assert self.function is not None
+        """The shape and dtype of the result, by tracing the function."""
         y = self.function(*(constant(Abstract(x.shape, x.dtype)) for x in inputs), **attrs)
         return Abstract(shape_of(y._data), dtype_of(y._data))
 
@@ -66,9 +65,7 @@ class custom_derivative:  # noqa: N801  # a decorator
 
     def __init__(self, f: Function, nondiff_argnums: int | Sequence[int] = ()) -> None:
         self.f = f
-        self.nondiff_argnums = (
-            (nondiff_argnums,) if isinstance(nondiff_argnums, int) else tuple(nondiff_argnums)
-        )
+        self.nondiff_argnums = (nondiff_argnums,) if isinstance(nondiff_argnums, int) else tuple(nondiff_argnums)
         self._forward: Function | None = None
         self._backward: Function | None = None
         self._rule: Function | None = None
@@ -138,8 +135,8 @@ class custom_derivative:  # noqa: N801  # a decorator
         if bound.kwargs:
             raise GraphError(
                 f"{self.__name__}: {', '.join(bound.kwargs)} can be given by name only, and a function with "
-                "a custom "
-                "derivative takes its arguments by position. Make it an ordinary argument."
+                "a custom derivative "
+                "takes its arguments by position. Make it an ordinary argument."
             )
         return bound.args
 
@@ -233,8 +230,7 @@ class custom_derivative:  # noqa: N801  # a decorator
         result = self._forward(*args)
         if not (isinstance(result, tuple) and len(result) == 2):
             raise GraphError(
-                f"{self.__name__}: the forward rule must return (y, residuals), and returned "
-                f"{type(result).__name__}."
+                f"{self.__name__}: the forward rule must return (y, residuals), and returned {type(result).__name__}."
             )
         answer = self._backward(*(static for _, static in statics), result[1], ct)
         if not isinstance(answer, (tuple, list)):

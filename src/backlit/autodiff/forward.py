@@ -13,9 +13,7 @@ from backlit.core.walk import descendants, toposort
 from backlit.ops.summation import BROADCAST_TO
 
 
-def push_forward(
-    outputs: Sequence[Value], sources: Sequence[Value], tangents: Sequence[Any]
-) -> list[Value | None]:
+def push_forward(outputs: Sequence[Value], sources: Sequence[Value], tangents: Sequence[Any]) -> list[Value | None]:
     """Tangents of the outputs as new values, from those of the sources; None for one that no source reaches.
 
     Cost: a small multiple of the nodes between sources and outputs.

@@ -70,9 +70,7 @@ def trace_nonfinite(action: str = "raise", infinities: bool = True) -> Tracer:
     log gave -inf.
     """
     if action not in ACTIONS:
-        raise ValueError(
-            f"trace_nonfinite: action={action!r} is not known; choose one of {', '.join(ACTIONS)}."
-        )
+        raise ValueError(f"trace_nonfinite: action={action!r} is not known; choose one of {', '.join(ACTIONS)}.")
     return Tracer(action, infinities)
 
 
@@ -171,9 +169,7 @@ class Tracer:
         if self._action == "warn":
             site = found.site
             frame = user_frame(2)
-            file, line = (
-                (frame.f_code.co_filename, frame.f_lineno) if site is None else (site.file, site.line)
-            )
+            file, line = (frame.f_code.co_filename, frame.f_lineno) if site is None else (site.file, site.line)
             warnings.warn_explicit(found.message, NonFiniteWarning, file, line)
 
 
@@ -207,9 +203,7 @@ def _in_leaf(x: Value, bad: Bad) -> NonFinite:
     return NonFinite("leaf", None, None, value, index, x, text)
 
 
-def _in_backward(
-    node: Value, index: int | None, ct: Any, term: Any, suspect: Value | None, bad: Bad
-) -> NonFinite:
+def _in_backward(node: Value, index: int | None, ct: Any, term: Any, suspect: Value | None, bad: Bad) -> NonFinite:
     value, at = _first(term, bad)
     op = node._op
     if index is None or op is None:
@@ -237,9 +231,7 @@ def _in_backward(
         lines.append(f"    partial {partial} times the cotangent that came in, {coming}{_at(place)}")
     if suspect is not None and suspect._op is not None:
         made, of = _first(suspect._data, bad)
-        operands = ", ".join(
-            f"{_there(suspect._op, x._data, of, shape_of(suspect._data))}" for x in inputs_of(suspect)
-        )
+        operands = ", ".join(f"{_there(suspect._op, x._data, of, shape_of(suspect._data))}" for x in inputs_of(suspect))
         lines.append(f"    within the rule: {suspect._op.name}({operands}) gave {made}")
     lines += _advised(backward_advice(op.name, index, there, partial, coming, dtype_of(term)))
     return NonFinite("backward", op.name, index, value, at, node, "\n".join(lines))
@@ -264,17 +256,13 @@ def _in_tangent(node: Value, suspect: Value, last: Value, bad: Bad) -> NonFinite
     ]
     if suspect._op is not None:
         made, of = _first(suspect._data, bad)
-        operands = ", ".join(
-            f"{_there(suspect._op, x._data, of, shape_of(suspect._data))}" for x in inputs_of(suspect)
-        )
+        operands = ", ".join(f"{_there(suspect._op, x._data, of, shape_of(suspect._data))}" for x in inputs_of(suspect))
         lines.append(f"    within the rule: {suspect._op.name}({operands}) gave {made}")
     lines += _advised(backward_advice(op.name, 0, there, None, None, dtype_of(last._data)))
     return NonFinite("tangent", op.name, None, value, index, node, "\n".join(lines))
 
 
-def _partial(
-    node: Value, op: Op, index: int, ct: Any, bad: Bad
-) -> tuple[float | None, tuple[int, ...] | None]:
+def _partial(node: Value, op: Op, index: int, ct: Any, bad: Bad) -> tuple[float | None, tuple[int, ...] | None]:
     """The partial of an elementwise op where it makes a cotangent bad, and the place; None where unknown."""
     if not isinstance(op, Elementwise) or (rule := op.partials[index]) is None:
         return None, None
@@ -308,9 +296,7 @@ def _there(op: Op, data: Any, index: tuple[int, ...], shape: Shape) -> float | N
 
 
 def _single(data: Any) -> float | None:
-    return (
-        float(np.asarray(data).reshape(-1)[0]) if np.size(data) == 1 and dtype_of(data).kind != "c" else None
-    )
+    return float(np.asarray(data).reshape(-1)[0]) if np.size(data) == 1 and dtype_of(data).kind != "c" else None
 
 
 def _at(index: tuple[int, ...]) -> str:
@@ -327,9 +313,7 @@ def _made(node: Value, op: Op) -> str:
 
 def _named(node: Value) -> str:
     label = f"`{node.label}`, " if node.label else ""
-    return f"{label}{'a variable' if node._op is None else node._op.name}" + (
-        f" at {node.site}" if node.site else ""
-    )
+    return f"{label}{'a variable' if node._op is None else node._op.name}" + (f" at {node.site}" if node.site else "")
 
 
 def _operands(inputs: Sequence[Value], there: Sequence[float | None]) -> list[str]:

@@ -78,8 +78,7 @@ class Call:
         for n in self.positions:
             leaves, rebuild = flatten(args[n])
             self.datas += [
-                real_data(caller, x, path)
-                for x, path in zip(leaves, paths(args[n], f"argument {n}"), strict=True)
+                real_data(caller, x, path) for x, path in zip(leaves, paths(args[n], f"argument {n}"), strict=True)
             ]
             self.names += [
                 (x.name or path) if isinstance(x, Value) else path
@@ -105,10 +104,7 @@ class Call:
     def arranged(self, leaves: Sequence[Any]) -> list[Tree]:
         """One leaf for each number that varies, in the structure of the arguments."""
         source = iter(leaves)
-        return [
-            rebuild(islice(source, length))
-            for length, rebuild in zip(self.lengths, self.rebuilds, strict=True)
-        ]
+        return [rebuild(islice(source, length)) for length, rebuild in zip(self.lengths, self.rebuilds, strict=True)]
 
 
 def argument_names(f: Callable[..., Any], args: Sequence[Any]) -> list[str]:
@@ -237,7 +233,7 @@ class Nudged:
         and the jitter is no noise. vs: a direction about as long as the arrays it moves. Cost: 12 evaluations.
         """
         jitter, shaking = self.jitter(vs), quietly(self.shaking)
-        return np.where(jitter > 300 * shaking, shaking, np.maximum(jitter, shaking))
+        return np.asarray(np.where(jitter > 300 * shaking, shaking, np.maximum(jitter, shaking)))
 
     def jitter(self, vs: Sequence[Any]) -> Floats:
         """The same by how unevenly the results change at points closely spaced along a direction."""
@@ -253,16 +249,16 @@ class Nudged:
         found: Floats = np.max([*changes, moved[0].rounding], axis=0)
         return found
 
-    def slope_at(self, line: Line, scale: float, noise: Floats | float) -> Slope:
-        """The slope along a line whose natural length is `scale`.
+    def slope_at(self, line: Line, scale: float, noise: Floats | float) -> tuple[Slope, Slope]:
+        """The slope along a line whose natural length is `scale`, and what was found on that length alone.
 
-        Where that is short and rounding drowns it, it is tried from a length of one as well.
+        Where that is short and rounding drowns it, the slope is tried from a length of one as well.
         """
-        found = slope(line, self.first * scale, noise)
-        if scale >= 1 or np.all(found.error <= 1e-6 * found.secant):
-            return found
+        natural = slope(line, self.first * scale, noise)
+        if scale >= 1 or np.all(natural.error <= 1e-6 * natural.secant):
+            return natural, natural
         other = slope(line, self.first, noise)
-        return other if np.all(other.error <= found.error) else found
+        return (other if np.all(other.error <= natural.error) else natural), natural
 
 
 def _flat(results: Sequence[Any]) -> Floats:
@@ -373,9 +369,7 @@ def numerical_grad(
     (array([ 3., 12.]), True)
     """
     if method not in METHODS:
-        raise ValueError(
-            f"numerical_grad: method={method!r} is not known; choose one of {', '.join(METHODS)}."
-        )
+        raise ValueError(f"numerical_grad: method={method!r} is not known; choose one of {', '.join(METHODS)}.")
     if step is not None and not (step > 0 and math.isfinite(step)):
         raise ValueError(f"numerical_grad: step={step!r} must be a finite number above 0.")
 
@@ -409,8 +403,7 @@ def _scalar(call: Call, y: Any) -> Any:
     if not isinstance(y, Value):
         if not isinstance(y, (float, int, np.ndarray, np.generic)):
             raise GraphError(
-                f"{call.caller}: the function returned {type(y).__name__} {y!r:.60}; it must return one "
-                "value."
+                f"{call.caller}: the function returned {type(y).__name__} {y!r:.60}; it must return one value."
             )
         y = as_constant(float(y) if isinstance(y, int) else y)
     seed_for(y, None, call.caller)
@@ -421,8 +414,7 @@ def _anywhere(datas: Sequence[Any]) -> list[Any]:
     """A direction along which every element moves by about its own size."""
     rng = np.random.default_rng(0)
     return [
-        np.where(rng.random(shape_of(x)) < 0.5, -1, 1) * rng.uniform(0.5, 1, shape_of(x)) * scales_of(x)
-        for x in datas
+        np.where(rng.random(shape_of(x)) < 0.5, -1, 1) * rng.uniform(0.5, 1, shape_of(x)) * scales_of(x) for x in datas
     ]
 
 
@@ -437,7 +429,7 @@ def _element(
     line = nudged.element(k, index)
     x = nudged.datas[k] if type(nudged.datas[k]) is not np.ndarray else nudged.datas[k].reshape(-1)[index]
     if method == "richardson":
-        found = nudged.slope_at(line, scale_of(x), noise) if step is None else slope(line, step, noise)
+        found = nudged.slope_at(line, scale_of(x), noise)[0] if step is None else slope(line, step, noise)
         return float(found.value[0]), float(found.error[0])
     return quietly(_simple, nudged, line, x, _ORDER[method], step, with_error)  # type: ignore[no-any-return]
 
@@ -475,9 +467,7 @@ def _quotient(line: Line, h: float, order: int) -> tuple[float, float]:
     return float(change[0] / at), float(2 * rounding[0] / at)
 
 
-def numerical_jvp(
-    f: Callable[..., Any], primals: Sequence[Tree], tangents: Sequence[Tree]
-) -> tuple[Tree, Tree]:
+def numerical_jvp(f: Callable[..., Any], primals: Sequence[Tree], tangents: Sequence[Tree]) -> tuple[Tree, Tree]:
     """`(tangent, error)`: the derivative of `f` along the tangents by nudging, and a bar for its error.
 
     primals, tangents: tuples of the same structure. Both results have that of the output, whose leaves must
@@ -488,10 +478,7 @@ def numerical_jvp(
     (5.0, True)
     """
     call = Call("numerical_jvp", f, primals, {}, range(len(primals)))
-    vs = [
-        np.asarray(current(t)._data if isinstance(t, Value) else t, np.float64)
-        for t in flatten(list(tangents))[0]
-    ]
+    vs = [np.asarray(current(t)._data if isinstance(t, Value) else t, np.float64) for t in flatten(list(tangents))[0]]
     if [v.shape for v in vs] != [shape_of(x) for x in call.datas]:
         raise GraphError(
             f"numerical_jvp: the primals have shapes {[shape_of(x) for x in call.datas]} and the tangents "
@@ -510,8 +497,8 @@ def numerical_jvp(
         found = slope(nudged.direction(vs), 1.0)
     else:
         unit = [v / length * (size or 1.0) for v in vs]
-        found = nudged.slope_at(nudged.direction(vs), (size or 1.0) / length, nudged.noise(unit))
-    return tuple(rebuild(iter(_cut(part, outputs))) for part in (found.value, found.error))  # type: ignore[return-value]
+        found, _ = nudged.slope_at(nudged.direction(vs), (size or 1.0) / length, nudged.noise(unit))
+    return tuple(rebuild(iter(_cut(part, outputs))) for part in (found.value, found.error))
 
 
 def _cut(flat: Floats, like: Sequence[Any]) -> list[Value]:

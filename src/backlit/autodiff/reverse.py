@@ -33,9 +33,8 @@ from backlit.core.value import (
 )
 from backlit.core.walk import by_serial, descendants, reachable, toposort
 
-
 last_outputs: deque[weakref.ref[Value]] = deque(maxlen=16)
-"""The outputs on which `backward()` was called last, the newest at the end: of these one can ask why without naming them."""
+"""The outputs on which `backward()` was called last, the newest at the end: one can ask why without naming them."""
 
 
 def pull_back(outputs: Sequence[Value], seeds: Sequence[Any], wrt: Sequence[Value]) -> list[Value | None]:
@@ -199,7 +198,7 @@ def _sweep(output: Value, seed: Any) -> Swept:
             extra = node._extra
             if extra is NO_EXTRA or not (extra.attrs or extra.rest):
                 b = node._b
-                operands = (x,) if b is None else (x, b._data)
+                operands: tuple[Any, ...] = (x,) if b is None else (x, b._data)
                 if a._grad is not INACTIVE:
                     rule = op.partials[0]
                     if rule is not None:
@@ -234,13 +233,7 @@ def _step(
     op, attrs, y = node._op, node._extra.attrs, node._data
     inputs = inputs_of(node)
     xs = [x._data for x in inputs]
-    if (
-        observe is None
-        and type(op) is Elementwise
-        and type(y) is np.ndarray
-        and not op.selects
-        and node not in masks
-    ):
+    if observe is None and type(op) is Elementwise and type(y) is np.ndarray and not op.selects and node not in masks:
         for rule, x, data in zip(op.partials, inputs, xs, strict=True):
             if rule is None or x._grad is INACTIVE:
                 continue
@@ -260,13 +253,7 @@ def _step(
     for index, x in enumerate(inputs):
         if x._grad is INACTIVE:
             continue
-        if (
-            index == 0
-            and mask is None
-            and isinstance(op, Linear)
-            and op.accumulate is not None
-            and observe is None
-        ):
+        if index == 0 and mask is None and isinstance(op, Linear) and op.accumulate is not None and observe is None:
             _accumulate(op, x, ct, xs, attrs, cts, owned)
             masks.pop(x, None)
             continue
@@ -275,11 +262,7 @@ def _step(
             if rule is None:
                 continue
             term, present = rule(ct, *xs, **attrs), None
-            if (
-                type(x._data) is not np.ndarray
-                or term.shape != x._data.shape
-                or term.dtype is not x._data.dtype
-            ):
+            if type(x._data) is not np.ndarray or term.shape != x._data.shape or term.dtype is not x._data.dtype:
                 term = fit(term, x._data)
         else:
             try:

@@ -87,9 +87,7 @@ def only_where(mask: Any, x: Any) -> Any:
     return np.where(mask, x, np.zeros((), x.dtype))
 
 
-def _by_transpose(
-    op: Linear, index: int, ct: Any, mask: Any, xs: Sequence[Any], attrs: Attrs
-) -> Contribution | None:
+def _by_transpose(op: Linear, index: int, ct: Any, mask: Any, xs: Sequence[Any], attrs: Attrs) -> Contribution | None:
     rule = op.rule(index)
     if rule is None:
         return None

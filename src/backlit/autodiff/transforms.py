@@ -134,9 +134,7 @@ def _aux(caller: str, f: Callable[..., Any], y: Any, has_aux: bool) -> tuple[Any
     if not has_aux:
         return y, None
     if not (isinstance(y, tuple) and len(y) == 2):
-        raise GraphError(
-            f"{caller}: with has_aux=True {_name(f)} must return (value, aux), not {type(y).__name__}."
-        )
+        raise GraphError(f"{caller}: with has_aux=True {_name(f)} must return (value, aux), not {type(y).__name__}.")
     return y
 
 
@@ -172,9 +170,7 @@ def value_and_grad(
     return differentiated
 
 
-def grad(
-    f: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False
-) -> Callable[..., Any]:
+def grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Callable[..., Any]:
     """The function that gives the gradient of `f`, with the structure of the argument. It nests to any order.
 
     argnums, has_aux: as for `value_and_grad`; with has_aux the result is `(gradient, aux)`.
@@ -299,9 +295,7 @@ def jacobian(f: Callable[..., Any], argnums: int = 0, mode: str | None = None) -
         where = _positions("jacobian", argnums, args)
         y, (inputs,), (rebuild_input,) = _called("jacobian", f, args, kwargs, where)
         outputs, rebuild_output = _outputs("jacobian", y, f)
-        forward = mode == "forward" or (
-            mode is None and sum(x.size for x in inputs) < sum(y.size for y in outputs)
-        )
+        forward = mode == "forward" or (mode is None and sum(x.size for x in inputs) < sum(y.size for y in outputs))
         blocks = _by_columns(outputs, inputs) if forward else _by_rows(outputs, inputs)
         return rebuild_output(iter([rebuild_input(iter(row)) for row in blocks]))
 
@@ -313,9 +307,7 @@ def _by_rows(outputs: Sequence[Value], inputs: Sequence[Value]) -> list[list[Val
     blocks = []
     for y in outputs:
         rows = [_filled(pull_back([y], [e], inputs), inputs) for e in _basis(y)]
-        blocks.append(
-            [_stacked([row[i] for row in rows], y.shape, x.shape, x.dtype) for i, x in enumerate(inputs)]
-        )
+        blocks.append([_stacked([row[i] for row in rows], y.shape, x.shape, x.dtype) for i, x in enumerate(inputs)])
     return blocks
 
 
@@ -324,9 +316,8 @@ def _by_columns(outputs: Sequence[Value], inputs: Sequence[Value]) -> list[list[
     blocks: list[list[Value]] = [[] for _ in outputs]
     for x in inputs:
         columns = [_filled(push_forward(outputs, [x], [e]), outputs) for e in _basis(x)]
-        for block, y, found in zip(
-            blocks, outputs, zip(*columns, strict=True) if columns else [()] * len(outputs)
-        ):
+        rows = list(zip(*columns, strict=True)) if columns else [()] * len(outputs)
+        for block, y, found in zip(blocks, outputs, rows, strict=True):
             turned = _stacked(list(found), x.shape, y.shape, y.dtype)
             axes = (*range(len(x.shape), len(x.shape) + len(y.shape)), *range(len(x.shape)))
             block.append(turned if not x.shape or not y.shape else apply(PERMUTE_DIMS, turned, axes=axes))

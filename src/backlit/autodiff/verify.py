@@ -121,9 +121,7 @@ def _random(like: Value, rng: np.random.Generator) -> Any:
 
 
 def _inner(a: Sequence[Any], b: Sequence[Any]) -> float:
-    return float(
-        sum(np.sum(np.asarray(x, np.float64) * np.asarray(y, np.float64)) for x, y in zip(a, b, strict=True))
-    )
+    return float(sum(np.sum(np.asarray(x, np.float64) * np.asarray(y, np.float64)) for x, y in zip(a, b, strict=True)))
 
 
 def _far(a: Any, b: Any, tolerance: float) -> bool:

@@ -59,15 +59,28 @@ class Witness:
         self.evaluations = 0
 
     @cached_property
+    def _both(self) -> tuple[Slope, Slope]:
+        first, natural = self.nudged.slope_at(self.line, self.scale, self.noise)
+        self.evaluations += natural.evaluations + (first.evaluations if first is not natural else 0)
+        return first, natural
+
+    @property
     def first(self) -> Slope:
         """The slope, by steps that suit the line."""
-        return self._counted(self.nudged.slope_at(self.line, self.scale, self.noise))
+        return self._both[0]
+
+    @property
+    def natural(self) -> Slope:
+        """The slope, by steps shorter than the natural length of the line."""
+        return self._both[1]
 
     @cached_property
     def second(self) -> Slope:
         """The slope again, by steps of other lengths around those that served best."""
         start = min(self.nudged.first * max(self.scale, 1.0), float(self.first.step[0]) * 6.1)
-        return self._counted(slope(self.line, start, self.noise))
+        found = slope(self.line, start, self.noise)
+        self.evaluations += found.evaluations
+        return found
 
     def shorter(self, off: float) -> list[Row]:
         """Steps shorter than those tried, while a slope that is off by so much still shows above rounding."""
@@ -82,12 +95,8 @@ class Witness:
             rows.append(last)
         return rows
 
-    def _counted(self, found: Slope) -> Slope:
-        self.evaluations += found.evaluations
-        return found
-
     def _may_hide(self, claimed: float) -> bool:
-        """Whether what looks like noise may be the function itself, which varies so fast that all steps skip over it."""
+        """Whether what looks like noise may be the function itself, so fast that all steps skip over it."""
         epsilon, noise = self.nudged.epsilon, float(np.max(self.noise))
         size = max(self.nudged.size, float(self.first.secant[0]) * self.scale)
         large = noise > 1e3 * epsilon * size
@@ -122,7 +131,9 @@ class Witness:
             return self._contradiction(claimed, own, rows)
         if bar <= _RESOLVED * max(abs(claimed), abs(value), secant):
             return RIGHT if order is None or order > 1.3 else UNSTEADY
-        if claimed == 0 and all(max(abs(row.forward[0]), abs(row.backward[0])) <= 4 * row.noise[0] for row in found.rows):
+        if claimed == 0 and all(
+            max(abs(row.forward[0]), abs(row.backward[0])) <= 4 * row.noise[0] for row in found.rows
+        ):
             return CONSTANT
         return NOISE
 
@@ -130,14 +141,13 @@ class Witness:
         first, again = self.first, self.second
         if again.kink[0] > 0:
             return KINK
-        if self._may_hide(claimed):
+        close = abs(claimed - float(self.natural.value[0])) <= 3 * float(self.natural.error[0])
+        if close or self._may_hide(claimed):
             return UNSTEADY
         apart = abs(float(first.value[0] - again.value[0]))
         together = apart <= 3 * float(first.error[0] + again.error[0])
         slack = self.nudged.tolerance * abs(claimed) + 3 * own
-        contradicted = all(
-            abs(claimed - float(s.value[0])) > 10 * float(s.error[0]) + slack for s in (first, again)
-        )
+        contradicted = all(abs(claimed - float(s.value[0])) > 10 * float(s.error[0]) + slack for s in (first, again))
         denied = _taylor_denies(rows, claimed, abs(claimed - float(first.value[0])), own)
         return WRONG if together and contradicted and not denied else UNSTEADY
 
@@ -166,12 +176,8 @@ def remainder_order(rows: Sequence[Row], claimed: float, doubt: float = 0.0) -> 
     seen = [(h, left) for h, left, floor in remainders if left > 10 * floor][:6]
     if not seen:
         return math.inf
-    h, left = seen[
-        0
-    ]  # at shorter steps less than a straight line from here would leave: it is smooth below a kink
-    if any(
-        step < h and rest <= 10 * floor and left * step / h > 30 * floor for step, rest, floor in remainders
-    ):
+    h, left = seen[0]  # at shorter steps less than a straight line from here would leave: it is smooth below a kink
+    if any(step < h and rest <= 10 * floor and left * step / h > 30 * floor for step, rest, floor in remainders):
         return math.inf
     if len(seen) < 3:
         return None

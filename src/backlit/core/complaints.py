@@ -29,8 +29,7 @@ def located(op: Op, inputs: Sequence[Value], attrs: Attrs, error: BacklitError) 
     message = str(error)
     head = message if message.startswith(f"{op.name}:") else f"{op.name}: {message}"
     first, _, rest = head.partition("\n")
-    located = type(error)(first + _operand_lines(inputs) + (f"\n{rest}" if rest else ""))
-    return located
+    return type(error)(first + _operand_lines(inputs) + (f"\n{rest}" if rest else ""))
 
 
 def explained(op: Op, inputs: Sequence[Value], attrs: Attrs, error: Exception) -> BacklitError:
@@ -39,7 +38,7 @@ def explained(op: Op, inputs: Sequence[Value], attrs: Attrs, error: Exception) -
         op.infer([Abstract(shape_of(x._data), dtype_of(x._data)) for x in inputs], attrs)
     except BacklitError as ours:
         return located(op, inputs, attrs, ours)
-    except Exception:  # the shape rule met what the forward rule met; NumPy's own words are the better ones
+    except Exception:  # noqa: BLE001  (the shape rule met what the forward rule met; NumPy's own words are the better ones)
         pass
     kind = (
         IndexingError if isinstance(error, IndexError)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,7 @@ def as_dtype(dtype: Any) -> np.dtype[Any]:
     (dtype('float32'), dtype('float64'), dtype('int8'))
     """
     try:
-        found = np.dtype(dtype)
+        found: np.dtype[Any] = np.dtype(dtype)
     except TypeError:
         found = np.dtype(object)
     if found.name not in ALL:
@@ -44,13 +45,10 @@ def as_dtype(dtype: Any) -> np.dtype[Any]:
     return found
 
 
-def is_real(dtype: np.dtype[Any]) -> builtins_bool:
+def is_real(dtype: np.dtype[Any]) -> builtins.bool:
     """Whether numbers of this dtype can be differentiated: the real floating-point types.
 
     >>> is_real(float32), is_real(int64)
     (True, False)
     """
     return dtype.kind == "f"
-
-
-builtins_bool = type(True)

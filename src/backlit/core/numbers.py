@@ -38,13 +38,15 @@ class Abstract:
 
 def shape_of(data: Any) -> Shape:
     """Shape of a plain number, an array, an `Abstract` or a `Value`."""
-    return () if type(data) in _PYTHON_NUMBERS else data.shape  # type: ignore[no-any-return]
+    return () if type(data) in _PYTHON_NUMBERS else data.shape
 
 
 def dtype_of(data: Any) -> np.dtype[Any]:
     """Dtype of a plain number, an array, an `Abstract` or a `Value`."""
     kind = type(data)
-    return FLOAT64 if kind is float else _PYTHON_NUMBERS[kind] if kind in _PYTHON_NUMBERS else data.dtype
+    if kind is float:
+        return FLOAT64
+    return _PYTHON_NUMBERS[kind] if kind in _PYTHON_NUMBERS else data.dtype  # noqa: SIM401  (.dtype may not exist)
 
 
 _PYTHON_NUMBERS = {float: FLOAT64, int: dtypes.int64, bool: dtypes.bool, complex: dtypes.complex128}
@@ -92,7 +94,7 @@ def as_data(source: Any, dtype: Any = None, copy: bool = True) -> Any:
     if found.dtype.char not in dtypes.STORED:
         raise DtypeError(
             f"cannot make a value of {_shown(source)}: NumPy gives it dtype {found.dtype}, which is not a number. "
-            + "Write numbers, or stack values with backlit.stack([...])."
+            "Write numbers, or stack values with backlit.stack([...])."
         )
     if type(found) is np.ndarray and found.flags.writeable and found is not source and not _is_array(source):
         copy = False  # made just now from a list or a number
@@ -129,11 +131,7 @@ def is_frozen(array: np.ndarray[Any, Any]) -> bool:
 
 
 def _is_array(source: Any) -> bool:
-    return (
-        hasattr(source, "__array__")
-        or hasattr(source, "__array_interface__")
-        or hasattr(source, "__buffer__")
-    )
+    return hasattr(source, "__array__") or hasattr(source, "__array_interface__") or hasattr(source, "__buffer__")
 
 
 def _shown(source: Any) -> str:

@@ -228,12 +228,10 @@ class Constant(Op):
     """Has no derivative: comparisons, logic, `argmax`, creation. No gradient flows through it."""
 
     def infer(self, inputs: Sequence[Any], attrs: Attrs) -> Abstract:
-        return (
-            super().infer(inputs, attrs) if self.shape is not None else self._infer_elementwise(inputs, attrs)
-        )
+        return super().infer(inputs, attrs) if self.shape is not None else self._infer_elementwise(inputs, attrs)
 
 
-def ONE(y: Any, *xs: Any, **attrs: Any) -> float:
+def ONE(y: Any, *xs: Any, **attrs: Any) -> float:  # noqa: N802  (it stands in for a record, like the ops)
     """The partial that is one everywhere; the engine knows it and multiplies by nothing."""
     return 1.0
 
@@ -261,7 +259,9 @@ def _does_not_broadcast(name: str, shapes: Sequence[Shape], axis: int) -> str:
         lengths = ", ".join(str(s[-axis]) for s in shapes if len(s) >= axis)
         return f"shapes {', '.join(map(str, shapes))} do not broadcast: {place} {lengths}."
     left, right = shapes
-    text = f"shapes {left} and {right} do not broadcast: {place} {left[-axis]} on the left, {right[-axis]} on the right."
+    text = (
+        f"shapes {left} and {right} do not broadcast: {place} {left[-axis]} on the left, {right[-axis]} on the right."
+    )
     for long, short, which in ((left, right, "right"), (right, left, "left")):
         if len(short) == 1 and short[0] in long[:-1]:
             at = max(i for i, length in enumerate(long[:-1]) if length == short[0])

@@ -12,7 +12,17 @@ import numpy as np
 from backlit.core import dtypes
 from backlit.core.complaints import explained, located
 from backlit.core.errors import BacklitError, DtypeError
-from backlit.core.numbers import Abstract, Shape, dtype_of, enter_quiet, is_frozen, leave_quiet, shape_of, stored, strong
+from backlit.core.numbers import (
+    Abstract,
+    Shape,
+    dtype_of,
+    enter_quiet,
+    is_frozen,
+    leave_quiet,
+    shape_of,
+    stored,
+    strong,
+)
 from backlit.core.op import Attrs, Op
 from backlit.core.site import IS_LIBRARY
 from backlit.core.state import SPECIAL, Mode, current_mode
@@ -180,17 +190,11 @@ def _suspect(node: Value, inputs: tuple[Value, ...]) -> None:
 
 def _square_from_vectors(a: Shape, b: Shape) -> bool:
     """Whether (n,) met (n, 1) with n > 1, which seldom is what was meant."""
-    return (
-        {len(a), len(b)} == {1, 2}
-        and (a if len(a) == 2 else b) == (*(a if len(a) == 1 else b), 1)
-        and max(a) > 1
-    )
+    return {len(a), len(b)} == {1, 2} and (a if len(a) == 2 else b) == (*(a if len(a) == 1 else b), 1) and max(a) > 1
 
 
 def _expanded(inputs: tuple[Value, ...], a: Shape, b: Shape) -> bool:
     """Whether the (n, 1) was made so on purpose, by `x[:, None]`, `expand_dims` or `keepdims=True`."""
     column = inputs[0] if len(a) == 2 else inputs[1]
     op = column._op
-    return op is not None and (
-        op.name in ("expand_dims", "getitem") or bool(column._extra.attrs.get("keepdims"))
-    )
+    return op is not None and (op.name in ("expand_dims", "getitem") or bool(column._extra.attrs.get("keepdims")))

@@ -83,9 +83,7 @@ def _parsed(file: str, lines: tuple[str, ...]) -> ast.Module | None:
 
 
 @lru_cache(maxsize=4096)
-def _describe(
-    file: str, line: int, end_line: int, column: int, end_column: int
-) -> tuple[str | None, str | None]:
+def _describe(file: str, line: int, end_line: int, column: int, end_column: int) -> tuple[str | None, str | None]:
     """The variable that the expression at these positions is assigned to, and the text of the expression."""
     lines = tuple(linecache.getlines(file))
     tree = _parsed(file, lines)

@@ -33,15 +33,17 @@ class Scope:
 class Because(NamedTuple):
     """Why a backward or forward-mode node exists: the forward node and the argument that it serves.
 
-    `index` is None where the node adds up what several uses of `node` contribute.
+    `argument` is None where the node adds up what several uses of `node` contribute.
     """
 
     node: Value
-    index: int | None
+    argument: int | None
     mode: str  # "reverse" or "forward"
 
 
 class Mode(NamedTuple):
+    """All that may hold for the moment; the defaults are what nearly always does."""
+
     scope: Scope | None = None
     recording: bool = True
     because: Because | None = None
@@ -60,7 +62,7 @@ current_mode = _MODE.get
 """The mode of the running thread (or task)."""
 
 
-class mode:
+class mode:  # noqa: N801  (used like a function: `with mode(...)`)
     """Change the mode of the running thread for the length of a `with` block."""
 
     __slots__ = ("_changes", "_token")

@@ -275,9 +275,7 @@ def normal(key: Key, n: int, dtype: npt.DTypeLike = np.float64, offset: int = 0)
 def _normal_of_64(bits: npt.NDArray[np.uint64]) -> Floats:
     inward = (bits & np.uint64(2**63 - 1)).astype(np.int64)  # 0 is the far end of the tail
     tail = (inward.astype(np.float64) + 0.5) * 2.0**-64
-    center = (
-        (np.int64(2**63 - 1) - inward).astype(np.float64) + 0.5
-    ) * 2.0**-64  # 1/2 - tail, without cancellation
+    center = ((np.int64(2**63 - 1) - inward).astype(np.float64) + 0.5) * 2.0**-64  # 1/2 - tail, without cancellation
     return _signed(_upper_quantile(tail, center), bits >> np.uint64(63))
 
 
@@ -305,9 +303,7 @@ def permutation(key: Key, n: int) -> npt.NDArray[np.int64]:
     return np.argsort(_join(_blocks(words, 0, count)), kind="stable").astype(np.int64, copy=False)
 
 
-def randint(
-    key: Key, n: int, low: SupportsIndex, high: SupportsIndex, offset: int = 0
-) -> npt.NDArray[np.int64]:
+def randint(key: Key, n: int, low: SupportsIndex, high: SupportsIndex, offset: int = 0) -> npt.NDArray[np.int64]:
     """Integers `offset` to `offset + n` of the stream on low, ..., high - 1: (n,) int64.
 
     Exactly equally likely: a 64-bit number modulo (high - low), where one of the last, incomplete round is
@@ -323,12 +319,9 @@ def randint(
     least, end = _int(low, "low"), _int(high, "high")
     if not -(2**63) <= least < end <= 2**63:
         raise DomainError(
-            f"randint: low = {least}, high = {end}: needs -2**63 <= low < high <= 2**63 "
-            "(high itself is never drawn)."
+            f"randint: low = {least}, high = {end}: needs -2**63 <= low < high <= 2**63 (high itself is never drawn)."
         )
-    return _in_chunks(
-        count, np.dtype(np.int64), lambda a, size: _integers(words, start + a, size, least, end - least)
-    )
+    return _in_chunks(count, np.dtype(np.int64), lambda a, size: _integers(words, start + a, size, least, end - least))
 
 
 def _integers(key: tuple[int, int], first: int, count: int, low: int, span: int) -> npt.NDArray[np.int64]:
@@ -422,13 +415,9 @@ def _polynomial(coefficients: Sequence[float], x: Floats) -> Floats:
     return total
 
 
-_LN2_HIGH = float.fromhex(
-    "0x1.62e42feep-1"
-)  # the first 31 bits of ln 2: its product with an exponent is exact
+_LN2_HIGH = float.fromhex("0x1.62e42feep-1")  # the first 31 bits of ln 2: its product with an exponent is exact
 _LN2_LOW = float.fromhex("0x1.a39ef35793c76p-33")
-_ATANH = tuple(
-    1.0 / (2 * k + 1) for k in range(11, 0, -1)
-)  # s**2/3 + s**4/5 + ...; the next term is below 3e-20
+_ATANH = tuple(1.0 / (2 * k + 1) for k in range(11, 0, -1))  # s**2/3 + s**4/5 + ...; the next term is below 3e-20
 
 
 def _log(x: Floats) -> Floats:
@@ -458,9 +447,7 @@ def _join(blocks: Words) -> npt.NDArray[np.uint64]:
     return joined
 
 
-def _in_chunks(
-    n: int, dtype: np.dtype[Any], draw: Callable[[int, int], npt.NDArray[Any]]
-) -> npt.NDArray[Any]:
+def _in_chunks(n: int, dtype: np.dtype[Any], draw: Callable[[int, int], npt.NDArray[Any]]) -> npt.NDArray[Any]:
     """(n,) filled piece by piece with draw(start, size), so that what is in between fits in the cache."""
     out = np.empty(n, dtype)
     for start in range(0, n, _CHUNK):
@@ -497,9 +484,7 @@ def _int(value: Any, name: str) -> int:
 def _int64(value: Any, name: str) -> int:
     number = _int(value, name)
     if not -(2**63) <= number < 2**64:
-        raise DomainError(
-            f"{name} must be an int from -2**63 to 2**64 - 1, got {number}; reduce it modulo 2**64."
-        )
+        raise DomainError(f"{name} must be an int from -2**63 to 2**64 - 1, got {number}; reduce it modulo 2**64.")
     return number % 2**64
 
 

@@ -1,4 +1,4 @@
-"""Nested containers of values: dicts, lists, tuples, named tuples and dataclasses, taken apart and put together again."""
+"""Nested containers of values: dicts, lists, tuples, named tuples and dataclasses, taken apart and put together."""
 
 from __future__ import annotations
 

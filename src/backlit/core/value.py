@@ -97,8 +97,8 @@ class Value:
             node = current(data)
             if node._op is not None and node._grad is not INACTIVE:
                 raise ConversionError(
-                    f"a new variable made of {describe(data)} would not remember how that was computed. Use it as it is, "
-                    "or, for a variable that starts from the same numbers, write Value(x.data)."
+                    f"a new variable made of {describe(data)} would not remember how that was computed. "
+                    "Use it as it is, or, for a variable that starts from the same numbers, write Value(x.data)."
                 )
             data = exposed(node._data)
         self._op = self._a = self._b = self._now = None
@@ -296,14 +296,10 @@ class Value:
     def __reduce__(self) -> Any:
         node = current(self)
         if node._op is not None:
-            raise GraphError(
-                f"{describe(self)} was computed, and a graph cannot be pickled; store its .data."
-            )
+            raise GraphError(f"{describe(self)} was computed, and a graph cannot be pickled; store its .data.")
         return type(self), (np.asarray(node._data)[()], self.name, self.dtype)
 
-    if (
-        TYPE_CHECKING
-    ):  # given by the floors above: operators by ops/operators.py, backward by autodiff/reverse.py
+    if TYPE_CHECKING:  # given by the floors above: operators by ops/operators.py, backward by autodiff/reverse.py
 
         def backward(self, seed: Any = None) -> None: ...
         def __add__(self, other: Any) -> Value: ...
@@ -347,9 +343,7 @@ class Value:
         def T(self) -> Value: ...
         @property
         def mT(self) -> Value: ...
-        def __getattr__(
-            self, name: str
-        ) -> Any: ...  # the methods named like the functions: x.tanh(), x.sum()
+        def __getattr__(self, name: str) -> Any: ...  # the methods named like the functions: x.tanh(), x.sum()
 
 
 class Parameter(Value):

@@ -1,4 +1,4 @@
-"""Walks over graphs. None recurses, so a chain of a million nodes is as good as any; all go by identity, never by `==`."""
+"""Walks over graphs. None recurses, so a chain of a million nodes is fine; all go by identity, never by `==`."""
 
 from __future__ import annotations
 

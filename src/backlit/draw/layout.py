@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 Point = tuple[float, float]
 SWEEPS = 12  # over the layers, to reduce crossings
+PATIENCE = 4  # sweeps without a gain, after which no more are made
 ROUNDS = 10  # over the layers, to find coordinates
 WAY_POINT = 6.0  # how much room an edge takes that passes through a layer
 BETWEEN_WAYS = 8.0
@@ -145,9 +146,9 @@ class _Net:
         """Put each layer in the order with the fewest crossings that some sweeps find."""
         self._first_order()
         best = [list(layer) for layer in self.layers]
-        fewest = self._crossings(best)
+        fewest, since = self._crossings(best), 0
         for sweep in range(SWEEPS):
-            if not fewest:
+            if not fewest or since == PATIENCE:
                 break
             forth = sweep % 2 == 0
             for i in range(1, len(self.layers)) if forth else range(len(self.layers) - 2, -1, -1):
@@ -155,8 +156,9 @@ class _Net:
             if sweep >= 2:
                 self._swap()
             crossings = self._crossings(self.layers)
+            since += 1
             if crossings < fewest:
-                fewest, best = crossings, [list(layer) for layer in self.layers]
+                fewest, best, since = crossings, [list(layer) for layer in self.layers], 0
         self.layers = best
 
     def _first_order(self) -> None:
@@ -193,10 +195,13 @@ class _Net:
             for near, other in ((self.before, i - 1), (self.after, i + 1)):
                 if 0 <= other < len(self.layers):
                     place = {v: at for at, v in enumerate(self.layers[other])}
-                    sides.append({v: sorted(place[w] for w in near[v]) for v in layer})
+                    sides.append({v: _sorted([place[w] for w in near[v]]) for v in layer})
             for at in range(len(layer) - 1):
                 v, w = layer[at], layer[at + 1]
-                if sum(_crossed(side[v], side[w]) - _crossed(side[w], side[v]) for side in sides) > 0:
+                gain = 0
+                for side in sides:
+                    gain += _crossed(side[v], side[w]) - _crossed(side[w], side[v])
+                if gain > 0:
                     layer[at], layer[at + 1] = w, v
 
     def _crossings(self, layers: list[list[int]]) -> int:
@@ -208,7 +213,7 @@ class _Net:
             tree = [0] * (size + 1)
             entered = 0
             for v in left:
-                ends = sorted(place[w] for w in self.after[v])
+                ends = _sorted([place[w] for w in self.after[v]])
                 for end in ends:
                     i, below = end + 1, 0
                     while i:
@@ -321,6 +326,13 @@ class _Net:
             for i, number in enumerate(numbers):
                 found[number] = at[target] + (i - (len(numbers) - 1) / 2) * step
         return found
+
+
+def _sorted(places: list[int]) -> list[int]:
+    """Most nodes have one neighbour, and nothing to sort."""
+    if len(places) > 1:
+        places.sort()
+    return places
 
 
 def _crossed(first: list[int], second: list[int]) -> int:

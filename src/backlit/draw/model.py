@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import CodeType
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,9 @@ import numpy as np
 from backlit.core.errors import GraphError, TracedValueError
 from backlit.core.notation import ATOM, SUM, write_text
 from backlit.core.numbers import Abstract, dtype_of, quietly, shape_of
+from backlit.core.site import Site, site_of
 from backlit.core.state import Scope
-from backlit.core.value import INACTIVE, Value, as_user_sees, current, describe, inputs_of
+from backlit.core.value import INACTIVE, Value, current, describe, inputs_of
 from backlit.core.walk import descendants, toposort
 from backlit.draw.amounts import amount, raised
 from backlit.draw.folding import CONSTANTS, EARLIER, LINE, LOOP, SCOPE, VARIABLES, Group, folded
@@ -47,6 +49,7 @@ class _Maker:
         self.output, self.whole, self.search = output, whole, search.strip().lower()
         self.given = {current(each): name for each, name in names.items()}
         self.own: dict[Value, str | None] = {}
+        self.sites: dict[tuple[CodeType, int], Site] = {}
         self.book = Ledger()
         self.on_path: set[Value] | None = None  # with `only`: what lies on the paths that were asked for
 
@@ -146,10 +149,22 @@ class _Maker:
         """The name that the user gave: the one of the variable, if there is no other."""
         if node not in self.own:
             name = self.given.get(node)
-            if name is None and (node._op is not None or node._grad is not INACTIVE or node._extra.name is not None):
-                name = as_user_sees(node).label
+            if name is None:
+                name = node._extra.name
+            if name is None and (node._op is not None or node._grad is not INACTIVE):
+                site = self._site(node)
+                name = None if site is None else site.variable
             self.own[node] = name
         return self.own[node]
+
+    def _site(self, node: Value) -> Site | None:
+        """Where a node was made; looked up once for each place in the program."""
+        if node._code is None:
+            return None
+        key = node._code, node._lasti
+        if key not in self.sites:
+            self.sites[key] = site_of(*key)
+        return self.sites[key]
 
     def _labels(self, groups: Sequence[Group], kept: set[Value]) -> list[tuple[str, bool]]:
         """What each group is called, and whether that is the user's name for it."""
@@ -229,7 +244,7 @@ class _Maker:
         last = self.output if any(node is self.output for node in group.members) else group.members[-1]
         members = (*(node for node in group.members if node is not last), last)
         label, named = labels[i]
-        site = last.site if group.kind != SCOPE else self._entry_site(group)
+        site = self._site(last) if group.kind != SCOPE else self._entry_site(group)
         because = last._extra.because
         node = Node(
             id=f"n{i}",
@@ -258,7 +273,7 @@ class _Maker:
 
     def _entry_site(self, group: Group) -> Any:
         """Where a composite was called: the site of its first op."""
-        return next((node.site for node in group.members if node._op is not None), None)
+        return next((self._site(node) for node in group.members if node._op is not None), None)
 
     def _with_formula(self, node: Node, names: Mapping[Value, str]) -> Node:
         value = node.last

@@ -9,8 +9,6 @@ from xml.sax.saxutils import escape, quoteattr
 from backlit.draw.scene import Box, Curve, Disc, Figure, Point, Scene, Shape, Words, arrowhead, control_points
 from backlit.draw.theme import DAY, FIXED, FONT, NIGHT, rules
 
-_SAFE = {c: None for c in range(32)} | {0x7F: None}
-
 
 def write_svg(scene: Scene, *, interactive: bool = False) -> str:
     """The scene as the text of an SVG file. interactive: its figures can be focused, for a page with a script."""
@@ -77,9 +75,9 @@ def _write(shapes: Sequence[Shape], out: list[str], interactive: bool) -> None:
         else:
             attributes = f' class="{shape.style}"' if shape.style else ""
             attributes += f' id="{shape.id}"' if shape.id else ""
-            attributes += "".join(f" data-{name}={quoteattr(what)}" for name, what in shape.data)
+            attributes += "".join(f" data-{name}={quoteattr(what.translate(_NOT_IN_XML))}" for name, what in shape.data)
             if interactive and shape.id:
-                attributes += f' role="button" tabindex="-1" aria-label={quoteattr(_clean(shape.title))}'
+                attributes += f' role="button" tabindex="-1" aria-label={quoteattr(_plain(shape.title))}'
             out.append(f"<g{attributes}>")
             if shape.title:
                 out.append(f"<title>{_text(shape.title)}</title>")
@@ -131,18 +129,20 @@ def shortened(curve: Curve) -> tuple[list[Point], Sequence[Point]]:
 
 
 def _n(x: float) -> str:
-    text = f"{x:.1f}"
-    return text[:-2] if text.endswith(".0") else text
+    return f"{x:.1f}".removesuffix(".0")
 
 
 def _p(point: Point) -> str:
     return f"{_n(point[0])} {_n(point[1])}"
 
 
-def _clean(text: str) -> str:
-    return text.replace("\n", ", ").translate(_SAFE)
+_NOT_IN_XML = {c: None for c in (*range(9), 11, 12, *range(14, 32), 0xFFFE, 0xFFFF, *range(0xD800, 0xE000))}
+
+
+def _plain(text: str) -> str:
+    return text.replace("\n", ", ").translate(_NOT_IN_XML)
 
 
 def _text(text: str) -> str:
-    """Text with what XML does not allow left out."""
-    return escape("".join(c for c in text if c in "\n\t" or ord(c) >= 32))
+    """Text as XML holds it; what XML does not allow is left out."""
+    return escape(text if text.isprintable() else text.translate(_NOT_IN_XML))

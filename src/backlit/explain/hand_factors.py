@@ -35,7 +35,7 @@ class Count:
 
 
 def counts_near(x: Value, name: str, nodes: Iterable[tuple[Value, str]]) -> list[Count]:
-    """The lengths of the axes of a value and of those around it; each number once, the nearest name for it."""
+    """The lengths of the axes of a value and of those around it; each with the nearest name for it."""
     found: dict[int, str] = {}
     for node, called in ((x, name), *nodes):
         shape: Shape = shape_of(node._data)
@@ -87,19 +87,13 @@ class Factors:
             for order, (n, what) in enumerate((count.n, count.what) for count in counts):
                 extra = cost + 0.4 + min(order, 20) * 0.02
                 for value, verb, back, why, more in _about(n, what):
-                    yield Factor(
-                        sign * value, f"{prefix}{verb}", f"{minus}{{}} {back}", why, extra + more, (n,)
-                    )
+                    yield Factor(sign * value, f"{prefix}{verb}", f"{minus}{{}} {back}", why, extra + more, (n,))
             for c in constants:
                 shown = number_text(c)
                 wrapped = f"({shown})" if c < 0 else shown
                 why = f"{shown} is a constant of the formula"
-                yield Factor(
-                    sign * c, f"{prefix}divide by {shown}", f"{minus}{{}} / {wrapped}", why, cost + 0.9
-                )
-                yield Factor(
-                    sign / c, f"{prefix}multiply by {shown}", f"{minus}{{}} * {wrapped}", why, cost + 0.9
-                )
+                yield Factor(sign * c, f"{prefix}divide by {shown}", f"{minus}{{}} / {wrapped}", why, cost + 0.9)
+                yield Factor(sign / c, f"{prefix}multiply by {shown}", f"{minus}{{}} * {wrapped}", why, cost + 0.9)
 
 
 def _about(n: int, what: str) -> Iterator[tuple[float, str, str, str, float]]:
@@ -112,18 +106,18 @@ def _about(n: int, what: str) -> Iterator[tuple[float, str, str, str, float]]:
             (n - 1.0) / n,
             f"divide by {n - 1} where you divide by {n}",
             f"* {n} / {n - 1}",
-            f"n for n - 1: {why}",
+            f"you have n where n - 1 is due, and {why}",
             0.3,
         )
         yield (
             n / (n - 1.0),
             f"divide by {n} where you divide by {n - 1}",
             f"* {n - 1} / {n}",
-            f"n - 1 for n: {why}",
+            f"you have n - 1 where n is due, and {why}",
             0.3,
         )
-        yield n - 1.0, f"divide by {n - 1}", f"/ {n - 1}", f"{n - 1} is n - 1: {why}", 0.35
-        yield 1.0 / (n - 1.0), f"multiply by {n - 1}", f"* {n - 1}", f"{n - 1} is n - 1: {why}", 0.35
+        yield n - 1.0, f"divide by {n - 1}", f"/ {n - 1}", f"{n - 1} is n - 1, and {why}", 0.35
+        yield 1.0 / (n - 1.0), f"multiply by {n - 1}", f"* {n - 1}", f"{n - 1} is n - 1, and {why}", 0.35
         yield float(n) ** 2, f"divide by {n}²", f"/ {n}**2", why, 0.5
         yield 1.0 / float(n) ** 2, f"multiply by {n}²", f"* {n}**2", why, 0.5
         yield math.sqrt(n), f"divide by the square root of {n}", f"/ {n}**0.5", why, 0.5

@@ -1,8 +1,8 @@
 """The backward pass of a graph, edge by edge, on plain numbers, with some cotangents taken from elsewhere.
 
-Three questions are asked of it: what the gradients are; what they would be if the gradients that a person gave
-were used further on; and what a change of one term, somewhere above a value, does to the gradient of that value.
-The graph and the `.grad` of its values stay as they are.
+Three questions are asked of it: what the gradients are; what they would be if the gradients that a person
+gave were used further on; and what a change of one term, somewhere above a value, does to the gradient of
+that value. The graph and the `.grad` of its values stay as they are.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class Edge(NamedTuple):
 class Swept:
     """One backward pass.
 
-    computed: the cotangent of each node as it follows from those of the nodes computed from it. used: the same,
-    but what was given in its place where something was. masks: where a cotangent is present at all.
+    computed: the cotangent of each node as it follows from those of the nodes computed from it. used: the
+    same, but what was given in its place where something was. masks: where a cotangent is present at all.
     terms: what each edge contributes.
     """
 
@@ -125,29 +125,21 @@ class Flow:
         """The data of a node and of its inputs."""
         return self.datas[node], [self.datas[x] for x in inputs_of(node)]
 
-    def _contribution(
-        self, edge: Edge, ct: Any, mask: Any, y: Any, xs: Sequence[Any]
-    ) -> tuple[Any, Any] | None:
+    def _contribution(self, edge: Edge, ct: Any, mask: Any, y: Any, xs: Sequence[Any]) -> tuple[Any, Any] | None:
         assert edge.node._op is not None
         return contribution(edge.node._op, edge.index, ct, mask, y, xs, edge.node._extra.attrs)
 
-    def term(
-        self, edge: Edge, ct: Any, mask: Any = None, y: Any = None, xs: Sequence[Any] | None = None
-    ) -> Any:
+    def term(self, edge: Edge, ct: Any, mask: Any = None, y: Any = None, xs: Sequence[Any] | None = None) -> Any:
         """What an edge contributes, for a cotangent and operands that may be others than the graph's."""
         own_y, own_xs = self.operands(edge.node)
-        found = quietly(
-            self._contribution, edge, ct, mask, own_y if y is None else y, own_xs if xs is None else xs
-        )
+        found = quietly(self._contribution, edge, ct, mask, own_y if y is None else y, own_xs if xs is None else xs)
         return None if found is None else found[0]
 
-    def sensitivity(
-        self, swept: Swept, given: Mapping[Value, Any], names: Sequence[Value]
-    ) -> dict[Value, float]:
+    def sensitivity(self, swept: Swept, given: Mapping[Value, Any], names: Sequence[Value]) -> dict[Value, float]:
         """How much rounding there is in the gradients, as a multiple of one rounding error.
 
-        Everything is disturbed at random by a relative step, three times over. Where large terms cancel (the bias
-        in front of a batch norm), this is far more than the size of the gradient itself.
+        Everything is disturbed at random by a relative step, three times over. Where large terms cancel (the
+        bias in front of a batch norm), this is far more than the size of the gradient itself.
         """
         found = dict.fromkeys(names, 0.0)
         for draw in range(3):
@@ -158,10 +150,10 @@ class Flow:
                 found[node] = max(found[node], float(np.max(change, initial=0.0)) / noise.step)
         return found
 
-    # -- the surroundings of one value ------------------------------------------------------------------------
+    # -- the surroundings of one value ---------------------------------------------------------------------
 
     def region(self, x: Value, stops: Container[Value], limit: int) -> dict[Edge, int]:
-        """The edges between a value and the nearest nodes whose cotangents are known, and how far off each is.
+        """The edges between a value and the nearest nodes whose cotangents are known, with their distances.
 
         Nearest first; not more than `limit`.
         """

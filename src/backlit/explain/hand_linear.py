@@ -17,6 +17,7 @@ from backlit.ops.index import ARRAY, numpy_index
 
 
 def linear(at: Local) -> Iterator[Slip]:
+    """The slips of a linear op in one of its inputs."""
     name = at.op.name
     if name == "matmul":
         yield from _products(at)
@@ -34,8 +35,8 @@ def linear(at: Local) -> Iterator[Slip]:
             if j != at.index and shape_of(other._data) == shape_of(at.x):
                 yield Slip(
                     "wrong part",
-                    f"take the part of `{at.ct_name}` that belongs to `{at.names[at.index]}`; you have that of "
-                    f"`{at.names[j]}`",
+                    f"take the part of `{at.ct_name}` that belongs to `{at.names[at.index]}`; you have that "
+                    f"of `{at.names[j]}`",
                     "",
                     1.4,
                     lambda j=j: at.flow.term(Edge(at.node, j), at.ct),  # type: ignore[misc]
@@ -113,8 +114,8 @@ def _spreading(at: Local) -> Iterator[Slip]:
         return
     kept = tuple(1 if i in axes else n for i, n in enumerate(shape))
     text = (
-        f"spread it along {axes_words(axes, shape)}: every element of the sum in {at.speaker.called(at.node)} gets it, "
-        f"so multiply by `ones_like({at.names[at.index]})`"
+        f"spread it along {axes_words(axes, shape)}, `* ones_like({at.names[at.index]})`: every element of the "
+        f"sum in {at.called} gets it"
     )
     yield Slip(
         "missing broadcast",
@@ -125,9 +126,7 @@ def _spreading(at: Local) -> Iterator[Slip]:
         raw=True,
     )
     if not at.attrs.get("keepdims") and shape_of(at.ct) != kept:
-        yield Slip(
-            "missing broadcast", text, f"* ones_like({at.names[at.index]})", 0.4, lambda: at.ct, raw=True
-        )
+        yield Slip("missing broadcast", text, f"* ones_like({at.names[at.index]})", 0.4, lambda: at.ct, raw=True)
     others = [i for i in range(len(shape)) if i not in axes]
     if len(axes) == 1 and len(others) == 1 and shape[axes[0]] == shape[others[0]]:
         text = f"spread it along {axes_words(axes, shape)}; you spread it along axis {others[0]}"
@@ -138,9 +137,9 @@ def _spreading(at: Local) -> Iterator[Slip]:
 def _reshaping(at: Local) -> Iterator[Slip]:
     shape = shape_of(at.x)
     if at.ct.ndim > 1 or len(shape) > 1:
-        text = f"write `{at.ct_name}.reshape({at.names[at.index]}.shape)`; you filled it column by column (order 'F')"
         fix = f"{at.ct_name}.reshape({at.names[at.index]}.shape)"
-        yield Slip("wrong reshape", text, fix, 1.2, lambda: at.ct.reshape(shape, order="F"))
+        text = f"write `{fix}`; you filled it column by column (order 'F')"
+        yield Slip("wrong reshape", text, fix, 1.35, lambda: at.ct.reshape(shape, order="F"))
         if at.ct.ndim == 2:
             text = f"write `{fix}`; you transposed `{at.ct_name}` first"
             yield Slip("wrong reshape", text, fix, 1.2, lambda: at.ct.T.reshape(shape))
@@ -189,25 +188,27 @@ def _indexing(at: Local) -> Iterator[Slip]:
             out[where] = value
         return out
 
-    name, d = at.names[0], at.ct_name
-    by = at.speaker.index_code(at.node) or ", ".join(at.names[1:])
-    fix = f"np.add.at(d{name}, {f'({by})' if ',' in by else by}, {d})"
+    codes = at.speaker.index_codes(at.node)
+    if len(codes) != len(arrays):
+        codes = [f"index {k + 1}" for k in range(len(arrays))]
+    where = codes[0] if len(codes) == 1 else f"({', '.join(codes)})"
+    fix = f"np.add.at({at.speaker.gradient(at.inputs[0])}, {where}, {at.ct_name})"
     yield Slip(
         "overwritten",
-        f"add up what belongs to one place, `{fix}`: {at.called} takes some places more than once, and your `=` "
-        f"keeps the last alone where `+=` was due",
+        f"add up what belongs to one place, `{fix}`: {at.called} takes some places more than once, and your "
+        f"`=` keeps the last alone where `+=` was due",
         fix,
         0.7,
         lambda: placed(arrays, add=False),
     )
     axes = _indexed_axes(index)
-    for k, (array, axis) in enumerate(zip(arrays, axes, strict=True)):
+    for k, axis in enumerate(axes):
         n = shape[axis]
         for step in (1, -1):
             moved = [np.mod(a + step, n) if j == k else a for j, a in enumerate(arrays)]
             yield Slip(
                 "shifted index",
-                f"use `{at.names[1 + k]}` as it is, in {at.where}: your positions along axis {axis} are "
+                f"use `{codes[k]}` as it is, in {at.where}: your positions along axis {axis} are "
                 f"{'one too high' if step > 0 else 'one too low'}",
                 fix,
                 1.1,
@@ -219,19 +220,17 @@ def _indexing(at: Local) -> Iterator[Slip]:
             for add in (False, True):
                 yield Slip(
                     "index too wide",
-                    f"index with `{at.names[1 + k]}` along axis {axis} too, in {at.where}: you wrote into every "
-                    f"position of that axis",
+                    f"index with `{codes[k]}` along axis {axis} too, in {at.where}: you filled all of that axis",
                     code,
                     1.1,
-                    lambda wide=wide, rest=rest, add=add, k=k: placed(rest, add, wide, _first_value(ct, k)),  # type: ignore[misc]
+                    lambda wide=wide, rest=rest, add=add: placed(rest, add, wide, _first_value(ct)),  # type: ignore[misc]
                 )
-        del array
     if len(arrays) == 2 and shape[axes[0]] == shape[axes[1]]:
         text = f"exchange the two index arrays of {at.where}: you wrote into the transposed places"
         yield Slip("transpose", text, "", 1.2, lambda: placed(arrays[::-1]))
 
 
-def _first_value(ct: Any, k: int) -> Any:
+def _first_value(ct: Any) -> Any:
     flat = ct.reshape(-1)
     return flat[0] if flat.size and np.all(flat == flat[0]) else ct
 
@@ -261,10 +260,11 @@ def _widened(index: Sequence[Any], k: int) -> Iterator[Any]:
 _EVERY = slice(None)
 
 
-# -- specials ----------------------------------------------------------------------------------------------------
+# -- specials --------------------------------------------------------------------------------------------
 
 
 def special(at: Local) -> Iterator[Slip]:
+    """The slips of an op that states its own rules."""
     if at.op.name in ("max", "min"):
         yield from _ties(at)
     elif shape_of(at.ct) == shape_of(at.x):
@@ -294,8 +294,8 @@ def _ties(at: Local) -> Iterator[Slip]:
             for last, which in ((False, "first"), (True, "last")):
                 yield Slip(
                     "ties: one",
-                    f"{where}; you give all of the gradient to the {which} of them, Backlit shares it equally: both are "
-                    "valid conventions",
+                    f"{where}; you give all of the gradient to the {which} of them, Backlit shares it equally: "
+                    "both are valid",
                     "",
                     0.4,
                     lambda last=last: np.where(_one(chosen, axes[0], last), ct, 0.0),  # type: ignore[misc]

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 RELATIVE = {"float64": 1e-9, "float32": 2e-5, "float16": 1e-2, "bfloat16": 5e-2}
-"""How far an element may be off, relative to itself: far more than rounding in a few steps leaves, and far less
-than n for n - 1 makes in any batch that one would compute by hand."""
+"""How far an element may be off, relative to itself: far more than rounding in a few steps leaves, and far
+less than n for n - 1 makes in any batch that one would compute by hand."""
 EPSILON = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
 _ROUNDINGS = 64
-"""How many rounding errors of the sensitive parts of a formula an element may be off, whatever its own size."""
+"""How many rounding errors of the sensitive parts of a formula an element may be off, whatever its own
+size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,7 @@ class Margin:
     floor: float
 
     def close(self, a: Any, b: Any, scale: float = 1.0) -> bool:
-        """Whether all elements agree, and the shapes too. scale: of the numbers, against those of the gradient."""
+        """Whether all elements agree, and the shapes too. scale: how much larger the numbers are than usual."""
         return np.shape(a) == np.shape(b) and not np.any(self.apart(a, b, scale))
 
     def apart(self, a: Any, b: Any, scale: float = 1.0) -> Any:

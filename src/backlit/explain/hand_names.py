@@ -19,8 +19,9 @@ from backlit.core.walk import reachable, toposort
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """A gradient that a person gave: what it is called, the node it belongs to, its numbers (None for None) and
-    the dtype that these had.
+    """A gradient that a person gave, and the node it belongs to.
+
+    gradient: its numbers, None for None. dtype: the one that these had.
     """
 
     name: str
@@ -75,8 +76,8 @@ class Names:
             raise GraphError(self._ambiguous(name, active))
         if found:
             raise GraphError(
-                f"by_hand: no gradient reaches `{name}`: {describe(found[0])}. Only real numbers that were made "
-                "with Value(...), and what was computed from them, have one."
+                f"by_hand: no gradient reaches `{name}`: {describe(found[0])}. Only real numbers that were "
+                "made with Value(...), and what was computed from them, have one."
             )
         raise GraphError(self._unknown(name))
 
@@ -88,27 +89,23 @@ class Names:
                     raise GraphError(f"by_hand: no gradient reaches {describe(value)}, given as {name!r}.")
                 return node
         raise GraphError(
-            f"by_hand: {describe(value)}, given as {name!r}, is not in the graph of {describe(self.loss)}: the loss "
-            "was not computed from it, or from an older value of it. Compute the loss again and pass that one."
+            f"by_hand: {describe(value)}, given as {name!r}, is not in the graph of {describe(self.loss)}: the "
+            "loss was not computed from it, or from an older value of it. Compute the loss again and pass that."
         )
 
     def _ambiguous(self, name: str, nodes: list[Value]) -> str:
-        lines = "".join(
-            f"\n    {describe(as_user_sees(node))}, shape {shape_of(node._data)}" for node in nodes[:8]
-        )
+        lines = "".join(f"\n    {describe(as_user_sees(node))}, shape {shape_of(node._data)}" for node in nodes[:8])
         more = f"\n    and {len(nodes) - 8} more" if len(nodes) > 8 else ""
         return (
             f"by_hand: {len(nodes)} values of this graph are called {name!r}:{lines}{more}\n"
-            f"  Say which one is meant by giving the value beside its gradient: {_keyword(name)}=({name}, d{name}), "
+            f"  Say which is meant by giving the value beside its gradient, {_keyword(name)}=({name}, d{name}), "
             "or give each its own name, x.name = '...'."
         )
 
     def _unknown(self, name: str) -> str:
         names = [each for each, nodes in self.by_name.items() if any(n._grad is not INACTIVE for n in nodes)]
         near = [
-            each
-            for each in names
-            if each in (name.removeprefix("d"), name.removeprefix("d_").removeprefix("grad_"))
+            each for each in names if each in (name.removeprefix("d"), name.removeprefix("d_").removeprefix("grad_"))
         ]
         near = near or difflib.get_close_matches(name, names, 3)
         meant = f" Is {' or '.join(map(repr, near))} meant?" if near else ""
@@ -116,8 +113,8 @@ class Names:
         return (
             f"by_hand: no value of this graph is called {name!r}.{meant}\n"
             f"  Named values: {listed or 'none'}.\n"
-            "  A value is named by x.name = '...', Value(..., name='...'), or by being assigned to a variable in a "
-            "source file. One without a name is given beside its gradient: y=(value, gradient)."
+            "  A value is named by x.name = '...', by Value(..., name='...'), or by being assigned to a variable "
+            "in a source file. One without a name is given beside its gradient: y=(value, gradient)."
         )
 
 
@@ -136,9 +133,7 @@ Gradients = Mapping[Any, Any] | Iterable[tuple[Any, Any]]
 
 def collect(names: Names, gradients: Gradients | None, named: Mapping[str, Any]) -> list[Given]:
     """All gradients that were given, each with its node. Raises GraphError where one node was given twice."""
-    pairs = (
-        [] if gradients is None else list(gradients.items() if isinstance(gradients, Mapping) else gradients)
-    )
+    pairs = [] if gradients is None else list(gradients.items() if isinstance(gradients, Mapping) else gradients)
     found: dict[Value, Given] = {}
     for key, gradient in [*pairs, *named.items()]:
         if isinstance(key, Value):
@@ -151,9 +146,7 @@ def collect(names: Names, gradients: Gradients | None, named: Mapping[str, Any])
             else:
                 node = names.find(name)
         if node in found:
-            raise GraphError(
-                f"by_hand: {found[node].name!r} and {name!r} are the same value; give its gradient once."
-            )
+            raise GraphError(f"by_hand: {found[node].name!r} and {name!r} are the same value; give its gradient once.")
         numbers, dtype = (None, None) if gradient is None else as_numbers(gradient, name)
         found[node] = Given(name, node, numbers, dtype)
     if not found:
@@ -162,7 +155,7 @@ def collect(names: Names, gradients: Gradients | None, named: Mapping[str, Any])
 
 
 def as_numbers(gradient: Any, name: str) -> tuple[Any, str]:
-    """A gradient as a NumPy array, and its dtype: from NumPy, Backlit, PyTorch or JAX, or from numbers and lists.
+    """A gradient from NumPy, Backlit, PyTorch or JAX, or of numbers and lists: as a NumPy array, and its dtype.
 
     >>> as_numbers([[1, 2.5]], "w")
     (array([[1. , 2.5]]), 'float64')
@@ -187,7 +180,7 @@ def as_numbers(gradient: Any, name: str) -> tuple[Any, str]:
             found = found.astype(np.float32) if found.dtype.name == "bfloat16" else found.astype(np.float64)
     except (TypeError, ValueError) as error:
         raise DtypeError(
-            f"by_hand: the gradient of {name!r} is a {type(gradient).__name__} that cannot be read as numbers "
+            f"by_hand: the gradient of {name!r} is a {type(gradient).__name__} that is no array of numbers "
             f"({error}). Give an array, a tensor, a number or a nested list."
         ) from error
     return (found.astype(np.float64) if found.dtype.kind == "b" else np.array(found)), dtype

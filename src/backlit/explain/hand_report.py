@@ -21,8 +21,9 @@ class Repair:
 
     kinds: the mistakes, one or two. text: what to do. fix: how to write it, where that can be said in code.
     where: the operation at whose derivative it was made. agree, of: how many elements agree after the repair.
-    told_by: how many of them differed before. exact: whether they agree to the last bit. difference: the largest that
-    is left. own_upstream: whether it is right given the other gradients as they were given, not as they should be.
+    told_by: how many of them differed before. exact: whether they agree to the last bit. difference: the
+    largest that is left. own_upstream: whether it is right given the other gradients as they were given, not
+    as they should be.
     """
 
     kinds: tuple[str, ...]
@@ -74,10 +75,10 @@ class Place:
 class HandCheck:
     """What was found for one gradient.
 
-    verdict: "right", "wrong" (a mistake was made here), "follows" (right, given the wrong ones in `because_of`), or
-    "right by another convention". difference: the largest to the right gradient, None if shapes differ; wrong
-    elements: how many differ by more than `tolerance` allows. repair: the mistake, if it could be named;
-    others: what fits as well. made: where the value was computed.
+    verdict: "right", "wrong" (a mistake was made here), "follows" (right, given the wrong ones in
+    `because_of`), or "right by another convention". difference: the largest to the right gradient, None if
+    shapes differ; wrong elements: how many differ by more than `tolerance` allows. repair: the mistake, if it
+    could be named; others: what fits as well. made: where the value was computed.
     """
 
     name: str
@@ -165,13 +166,12 @@ class HandCheck:
         if self.given_shape is None:
             lines.append("  You gave None, so there is nothing to compare.")
         elif self.given_shape != self.shape:
-            lines.append(
-                f"  Yours has shape {_shape_text(self.given_shape)}, it must have {_shape_text(self.shape)}."
-            )
+            lines.append(f"  Yours has shape {_shape_text(self.given_shape)}, it must have {_shape_text(self.shape)}.")
         elif self.first is not None and not self.ok:
+            first = self.first
             lines.append(
-                f"  {_count_text(self.wrong_elements, self.elements)}; the first is {_index_text(self.first.index)}"
-                f"yours {as_code(self.first.yours)}, right {as_code(self.first.right)}."
+                f"  {_count_text(self.wrong_elements, self.elements)}; the first is {_index_text(first.index)}"
+                f"yours {as_code(first.yours)}, right {as_code(first.right)}."
             )
         if self.verdict == FOLLOWS:
             own = "d" + self.because_of[0] if len(self.because_of) == 1 else "the gradients"
@@ -188,9 +188,7 @@ class HandCheck:
             lines.append(f"  How sure: {self.sureness()}.")
             lines += [f"  It would also be right if you {other.text}." for other in self.others]
         elif self.verdict == WRONG and self.given_shape is not None:
-            lines.append(
-                "  None of the repairs that were tried makes it right, so what the mistake is cannot be said."
-            )
+            lines.append("  None of the repairs that were tried makes it right, so what the mistake is cannot be said.")
         lines += [f"  {note}" for note in self.notes]
         return "\n".join(lines)
 
@@ -198,7 +196,7 @@ class HandCheck:
 def _count_text(wrong: int, elements: int) -> str:
     if elements == 1:
         return "It differs"
-    return f"{'All' if wrong == elements else wrong} {f'of {elements} ' if wrong != elements else f'{elements} '}elements differ"
+    return f"All {elements} elements differ" if wrong == elements else f"{wrong} of {elements} elements differ"
 
 
 def _index_text(index: tuple[int, ...]) -> str:
@@ -217,7 +215,8 @@ def _jsonable(x: float | None) -> float | str | None:
 class HandReport:
     """What `by_hand` found, in the order of the backward pass: from the loss to the parameters.
 
-    `print(report)` shows it; `report["logits"]` is what was found for one gradient. ok: whether all are right.
+    `print(report)` shows it; `report["logits"]` is what was found for one gradient. ok: whether all are
+    right.
     """
 
     loss: str
@@ -225,11 +224,12 @@ class HandReport:
 
     @property
     def ok(self) -> bool:
+        """Whether all gradients are right."""
         return all(check.ok for check in self.checks)
 
     @property
     def first(self) -> HandCheck | None:
-        """The first mistake in the order of the backward pass, the one to correct first; None if there is none."""
+        """The first mistake in the order of the backward pass, the one to correct first; None without any."""
         wrong = [check for check in self.checks if check.verdict == WRONG]
         return wrong[0] if wrong else None
 
@@ -264,7 +264,8 @@ class HandReport:
         text = f"{right} of {count} gradients {'is' if right == 1 else 'are'} right; "
         text += f"{wrong} mistake{'' if wrong == 1 else 's'}"
         if follow:
-            text += f", and {follow} that only follow{'s' if follow == 1 else ''} from {'it' if wrong == 1 else 'them'}"
+            source = "it" if wrong == 1 else "them"
+            text += f", and {follow} that only follow{'s' if follow == 1 else ''} from {source}"
         return text + "."
 
     def _rows(self) -> list[tuple[str, str, str, str, str]]:
@@ -286,14 +287,11 @@ class HandReport:
         lines = [f"by_hand, backward from {self.loss}: {self.headline()}", ""]
         for row in rows:
             cells = [
-                cell.rjust(w) if i == 3 else cell.ljust(w)
-                for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+                cell.rjust(w) if i == 3 else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
             ]
             lines.append("  ".join(cells).rstrip())
         told = [
-            check
-            for check in self.checks
-            if check.verdict in (WRONG, CONVENTION) or (check.notes and not check.ok)
+            check for check in self.checks if check.verdict in (WRONG, CONVENTION) or (check.notes and not check.ok)
         ]
         if self.first is not None:
             lines += ["", "In the order of the backward pass; correct the first one first."]
@@ -321,9 +319,7 @@ class HandReport:
                 rows.append(
                     f'<tr><td></td><td colspan="4" style="text-align:left;white-space:pre-wrap">{text}</td></tr>'
                 )
-        head = "".join(
-            f'<th scope="col">{each}</th>' for each in ("", "gradient of", "shape", "off by", "verdict")
-        )
+        head = "".join(f'<th scope="col">{each}</th>' for each in ("", "gradient of", "shape", "off by", "verdict"))
         return (
             f'<table class="backlit-by-hand"><caption style="text-align:left">Backward from '
             f"<code>{html.escape(self.loss)}</code>: {html.escape(self.headline())}</caption>"

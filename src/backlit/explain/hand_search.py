@@ -1,7 +1,7 @@
 """The search for the mistake: small repairs are tried until one makes a wrong gradient right.
 
-First what needs no look at the formula (a sign, a factor, a transpose, a missing sum), then slips at the edges
-around the value, then paths that are missing or counted wrongly, then two of these together. Nothing is
+First what needs no look at the formula (a sign, a factor, a transpose, a missing sum), then slips at the
+edges around the value, then paths that are missing or counted wrongly, then two of these together. Nothing is
 reported that does not make every element right.
 """
 
@@ -35,7 +35,7 @@ how many numbers may be computed in one search; the cost from which on more is t
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A repair that fits. difference: the largest one that is left, which is no more than rounding explains."""
+    """A repair that fits. difference: the largest one that is left, no more than rounding explains."""
 
     kinds: tuple[str, ...]
     text: str
@@ -58,7 +58,8 @@ class _Trial:
 class Search:
     """The search for mistakes in the gradient of one value, given one set of gradients above it.
 
-    stops: the gradients that were given and may be used, by node. swept: the backward pass that they belong to.
+    stops: the gradients that were given and may be used, by node. swept: the backward pass that they belong
+    to.
     """
 
     def __init__(
@@ -96,7 +97,7 @@ class Search:
     # -- the search ------------------------------------------------------------------------------------------
 
     def repairs(self, given: Any, margin: Margin) -> list[Candidate]:
-        """All repairs that fit, the likeliest first. Cost: up to a second for arrays of a few thousand elements."""
+        """All repairs that fit, the likeliest first. Cost: up to a second for some thousand elements."""
         return quietly(self._repairs, given, margin)  # type: ignore[no-any-return]
 
     def _repairs(self, given: Any, margin: Margin) -> list[Candidate]:
@@ -111,9 +112,7 @@ class Search:
         turned = list(reshaped(given, self.x, self.right, self.d))
         for way in turned:
             if margin.close(way.array, self.right):
-                found.append(
-                    Candidate((way.kind,), way.text, way.fix, "", way.cost, _gap(way.array, self.right))
-                )
+                found.append(Candidate((way.kind,), way.text, way.fix, "", way.cost, _gap(way.array, self.right)))
         if not found:
             for way in turned[:6]:
                 for inner in _ranked(list(self._of_this_shape(way.array, margin)))[:2]:
@@ -167,21 +166,19 @@ class Search:
         for c, factor in self._proportion(given, right, margin):
             left = _gap(given, (c if factor is None else factor.value) * right)
             if factor is None:
-                text = f"divide by {c:.7g}: every element is that many times what it should be, a number I have no name for"
+                text = f"divide by {c:.7g}, by which every element is too large: a number without a name here"
                 yield Candidate(("factor",), text, f"{self.d} / {c!r}", "", 6.0, left)
             elif factor.value == -1.0:
                 yield Candidate(("sign",), f"change the sign: `-{self.d}`", f"-{self.d}", "", 0.1, left)
             else:
                 kinds = ("sign", "factor") if factor.repair.startswith("change") else ("factor",)
                 if factor.value > 0 and (summed := self._summed_over(factor, right)) is not None:
-                    text = f"take the sum where you take the mean, `.sum({summed})` for `.mean({summed})`: {factor.reason}"
+                    text = f"take the sum, not the mean: `.sum({summed})` for `.mean({summed})`; {factor.reason}"
                     yield Candidate(("mean for sum",), text, f".sum({summed})", "", 0.3, left)
                     continue
-                if factor.value > 0 and factor.reason.startswith("n "):
-                    kinds = ("n for n - 1",) if factor.reason.startswith("n for") else ("n - 1 for n",)
-                because = (
-                    f": {factor.reason}" if factor.reason else ": every element is twice as large" * (c == 2)
-                )
+                if factor.value > 0:
+                    kinds = (_kind_of(factor, "factor"),)
+                because = f": {factor.reason}" if factor.reason else ": every element is twice as large" * (c == 2)
                 said = self._said_of(factor)
                 yield Candidate(
                     kinds,
@@ -193,12 +190,8 @@ class Search:
                 )
         if len(self.shape) > 1:
             for axes in _turns(self.shape):
-                if margin.close(given, right.transpose(axes)) and not margin.close(
-                    right, right.transpose(axes)
-                ):
-                    code = (
-                        ".T" if axes == tuple(range(len(self.shape)))[::-1] else f".transpose{_inverse(axes)}"
-                    )
+                if margin.close(given, right.transpose(axes)) and not margin.close(right, right.transpose(axes)):
+                    code = ".T" if axes == tuple(range(len(self.shape)))[::-1] else f".transpose{_inverse(axes)}"
                     yield Candidate(
                         ("transpose",),
                         f"add `{code}`",
@@ -301,7 +294,7 @@ class Search:
                         yield self._missing(missing, 0.4 + 0.2 * count, _gap(given, kept))
 
     def _single_paths(self, given: Any, margin: Margin) -> Iterator[Candidate]:
-        """Whole paths through several nodes, each by itself: missing, or of the wrong sign; and two that are missing."""
+        """Whole paths through several nodes: one that is missing or of the wrong sign, or two missing."""
         effects = []
         for path in self._all_paths():
             term = self.swept.used[path[-1].node]
@@ -326,7 +319,7 @@ class Search:
                 yield Candidate(("missing path",), f"add {said}", f"{self.d} += ...", said, 2.0, _gap(given, made))
 
     def _all_paths(self) -> list[list[Edge]]:
-        """The paths from the value up to known cotangents, edge by edge; none at all if there are too many."""
+        """The paths from the value up to known cotangents, edge by edge; none if there are too many."""
         found: list[list[Edge]] = []
         stack: list[list[Edge]] = [[edge] for edge, depth in self.region.items() if not depth]
         while stack:
@@ -353,12 +346,10 @@ class Search:
             text += f": `{source} += ...` where you have `=`, which keeps only what comes through {kept}"
         return Candidate(("missing path",), text, f"{source} += ...", through, cost, left)
 
-    def _path_factor(
-        self, edge: Edge, c: float, factor: Factor | None, cost: float, left: float
-    ) -> Candidate:
+    def _path_factor(self, edge: Edge, c: float, factor: Factor | None, cost: float, left: float) -> Candidate:
         through = self.speaker.called(edge.node)
         if factor is None:
-            text = f"divide what comes through {through} by {c:.7g}, a number I have no name for"
+            text = f"divide what comes through {through} by {c:.7g}, a number without a name here"
             return Candidate(("factor of one path",), text, "", through, 6.5 + cost, left)
         if factor.value == -1.0:
             text = f"change the sign of what comes through {through}; the other paths are right"
@@ -366,7 +357,7 @@ class Search:
         if factor.value == 2.0:
             text = f"add what comes through {through} once; you have it twice"
             return Candidate(("path counted twice",), text, "", through, 0.6 + cost, left)
-        kind = "n for n - 1" if factor.reason.startswith("n for") else "factor of one path"
+        kind = _kind_of(factor, "factor of one path")
         because = f": {factor.reason}" if factor.reason else ""
         text = f"{factor.repair} in what comes through {through}{because}; the other paths are right"
         return Candidate((kind,), text, "", through, 1.2 + factor.cost + cost, left)
@@ -374,7 +365,7 @@ class Search:
     # -- slips -----------------------------------------------------------------------------------------------
 
     def _trials(self, given: Any, goal: Any, margin: Margin) -> tuple[list[_Trial], list[Candidate]]:
-        """All slips, as far as the budget goes: those that fit, and sketches of all for the search for pairs."""
+        """All slips, as far as the budget goes: sketches for the search for pairs, and those that fit."""
         self.picked = _picked(goal)
         trials, found, work = [], [], 0.0
         for edge, depth in self.region.items():
@@ -385,9 +376,7 @@ class Search:
                     continue
                 cost = slip.cost + 0.3 * depth
                 work += 20.0 * change.size
-                if margin.close(given, self.right + change) and not margin.close(
-                    self.right, self.right + change
-                ):
+                if margin.close(given, self.right + change) and not margin.close(self.right, self.right + change):
                     found.append(self._candidate((slip,), (edge,), cost, _gap(given, self.right + change)))
                 else:
                     trials.append(_Trial(slip, edge, cost, change.reshape(-1)[self.picked]))
@@ -404,9 +393,7 @@ class Search:
         made = np.asarray(made, float)
         term = self.swept.terms[edge]
         if made.shape != shape_of(term):
-            if slip.kind == "missing broadcast" and np.broadcast_shapes(
-                made.shape, shape_of(term)
-            ) == shape_of(term):
+            if slip.kind == "missing broadcast" and np.broadcast_shapes(made.shape, shape_of(term)) == shape_of(term):
                 made = np.broadcast_to(made, shape_of(term))
             else:
                 return None
@@ -437,9 +424,7 @@ class Search:
                 text = f"{slip.text}, and {factor.repair}{because}"
                 left = _gap(given, base + factor.value * target)
                 where = self.speaker.operation(edge.node)
-                found.append(
-                    Candidate((slip.kind, kind), text, slip.fix, where, cost + factor.cost + 1.2, left)
-                )
+                found.append(Candidate((slip.kind, kind), text, slip.fix, where, cost + factor.cost + 1.2, left))
                 break
         return found
 
@@ -454,9 +439,7 @@ class Search:
     def _pairs(self, given: Any, goal: Any, trials: list[_Trial], margin: Margin) -> Iterator[Candidate]:
         sketch = goal.reshape(-1)[self.picked]
         loose = (
-            margin.relative * np.abs(sketch) * 4
-            + margin.relative * np.max(np.abs(sketch), initial=0.0)
-            + margin.floor
+            margin.relative * np.abs(sketch) * 4 + margin.relative * np.max(np.abs(sketch), initial=0.0) + margin.floor
         )
         trials = [*trials, *self._path_trials()]
         if not trials:
@@ -490,6 +473,12 @@ class Search:
             ):
                 slip = Slip(kind, text, "", cost, lambda c=c, term=term: c * term)  # type: ignore[misc]
                 yield _Trial(slip, edge, cost, ((c - 1.0) * effect).reshape(-1)[self.picked])
+
+
+def _kind_of(factor: Factor, otherwise: str) -> str:
+    if factor.reason.startswith("you have n where"):
+        return "n for n - 1"
+    return "n - 1 for n" if factor.reason.startswith("you have n - 1") else otherwise
 
 
 def _gap(a: Any, b: Any) -> float:

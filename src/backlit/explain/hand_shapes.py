@@ -1,4 +1,4 @@
-"""Repairs of a gradient that has another shape than its value: sums, transposes, axes of length 1, broadcasting."""
+"""Repairs of a gradient that has another shape than its value: sums, transposes, axes of length 1."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def reshaped(given: Any, x: Value, right: Any, d: str) -> Iterator[Way]:
                 if total.shape != shape or all(have[a] == 1 for a in axes):
                     continue
                 code = f".sum({axes_code(axes, keepdims)})"
-                text = f"add `{code}`, the sum over {axes_words(axes, have)}, along which the value was broadcast"
+                text = f"add `{code}`, the sum over {axes_words(axes, have)}"
                 yield Way("missing sum", text, d + code, 0.3, total)
                 code = code.replace(".sum", ".mean")
                 text = f"take the mean over {axes_words(axes, have)}, `{code}`"
@@ -58,15 +58,11 @@ def reshaped(given: Any, x: Value, right: Any, d: str) -> Iterator[Way]:
         yield Way(kind, text, f"{d}.reshape({shape})", cost, given.reshape(shape))
         if not same:
             filled = given.reshape(shape, order="F")
-            yield Way(
-                "wrong shape", f"{text}, column by column", f"{d}.reshape({shape}, order='F')", 1.3, filled
-            )
+            yield Way("wrong shape", f"{text}, column by column", f"{d}.reshape({shape}, order='F')", 1.3, filled)
     try:
         wide = np.broadcast_to(given, shape)
     except ValueError:
         return
     if wide.shape == shape and given.size < wide.size:
-        text = (
-            f"spread it to the shape of the value, `{d} * ones({shape})`: each element has its own gradient"
-        )
+        text = f"spread it to the shape of the value, `{d} * ones({shape})`: each element has its own gradient"
         yield Way("missing broadcast", text, f"np.broadcast_to({d}, {shape})", 0.4, wide)

@@ -1,8 +1,8 @@
 """What one edge of the graph contributes if a common mistake is made there.
 
-Each slip is a wrong version of one local rule: the derivative forgotten, the input in place of the output, an operand
-not transposed, `=` at repeated positions. The slips come from the kind of op and from its own rule, run on other
-operands; so they are there for a user's own op, too.
+Each slip is a wrong version of one local rule: the derivative forgotten, the input in place of the output, an
+operand not transposed, `=` at repeated positions. The slips come from the kind of op and from its own rule,
+run on other operands; so they are there for a user's own op, too.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from backlit.core.numbers import shape_of
 from backlit.core.op import Op
 from backlit.core.value import INACTIVE, Value, inputs_of
 from backlit.explain.hand_flow import Edge, Flow, Swept
-from backlit.explain.hand_words import Speaker
+from backlit.explain.hand_words import Speaker, atom
 
 Make = Callable[[], Any]
 
@@ -26,9 +26,9 @@ Make = Callable[[], Any]
 class Slip:
     """A mistake that may have been made at one edge.
 
-    kind: its short name. text: what is wrong and what is due, a sentence without its end. fix: how to write it right.
-    cost: how far-fetched it is. make: what the edge would contribute then, of the shape of its input, or of
-    another one if `raw`.
+    kind: its short name. text: what is wrong and what is due, a sentence without its end. fix: how to write
+    it right. cost: how far-fetched it is. make: what the edge would contribute then, of the shape of its
+    input, or of another one if `raw`.
     """
 
     kind: str
@@ -41,7 +41,7 @@ class Slip:
 
 @dataclass(frozen=True, slots=True)
 class Others:
-    """The other arrays that someone may have used by mistake: values by name, and gradients that were given."""
+    """Other arrays that someone may have used by mistake: values by name, and gradients that were given."""
 
     values: Mapping[Value, str]
     gradients: Mapping[Value, Any]
@@ -77,11 +77,19 @@ class Local:
         return raw.sum(axis=axes).reshape(shape) if axes else raw.reshape(shape)
 
     def with_operands(self, y: Any = None, xs: Sequence[Any] | None = None) -> Any:
+        """What the edge contributes with other operands."""
         return self.flow.term(self.edge, self.ct, self.mask, y, xs)
 
     def with_cotangent(self, ct: Any) -> Any:
+        """What the edge contributes for another cotangent."""
         return self.flow.term(self.edge, ct)
+
+    def product(self, by: str) -> str:
+        """The cotangent times a derivative, in code."""
+        code = by.strip("`") if by.startswith("`") else "..."
+        return f"{self.ct_name} * {atom(code) if code != '...' else code}"
 
     @property
     def is_constant(self) -> list[bool]:
+        """Which of the inputs were written beside the values, as numbers."""
         return [x._grad is INACTIVE and x._op is None for x in self.inputs]

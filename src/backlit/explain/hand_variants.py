@@ -1,4 +1,4 @@
-"""All slips of an edge, and those that can happen at any op: another operand, another gradient, a shifted row."""
+"""All slips of an edge, and those that can happen anywhere: another operand, another gradient, a shift."""
 
 from __future__ import annotations
 
@@ -69,8 +69,10 @@ def _other_operands(at: Local) -> Iterator[Slip]:
                 wrong_xs = [name if j == slot else n for j, n in enumerate(at.names)] if slot >= 0 else None
                 wrong = at.speaker.derivative(at.node, at.index, y=name if slot < 0 else None, xs=wrong_xs)
             if wrong is not None and wrong != due:
-                text = f"use `{own_name}` in the derivative of {at.where}, `{due}`; you have `{wrong}`, with `{name}`"
-                fix = f"{at.ct_name} * ({due})"
+                text = f"multiply by `{due}`, the derivative of {at.where}; you have `{wrong}`"
+                if wrong != name:
+                    text += f", with `{name}` in place of `{own_name}`"
+                fix = at.product(f"`{due}`")
             else:
                 text = f"use `{own_name}` to go back through {at.where}; you used `{name}`"
                 fix = own_name
@@ -103,8 +105,8 @@ def _shifted(at: Local) -> Iterator[Slip]:
         for step in (1, -1):
             what = "row" if at.right.ndim == 2 and axis == 0 else "place"
             text = (
-                f"move it by one {what} along axis {axis}: what belongs at [{listed_places(axis, 'i')}] stands at "
-                f"[{listed_places(axis, 'i + 1' if step > 0 else 'i - 1')}]"
+                f"move it by one {what} along axis {axis}: what belongs at [{listed_places(axis, 'i')}] stands "
+                f"at [{listed_places(axis, 'i + 1' if step > 0 else 'i - 1')}]"
             )
             yield Slip(
                 "shifted row",

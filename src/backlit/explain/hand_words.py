@@ -66,15 +66,16 @@ def listed(words: Sequence[str], last: str = "and") -> str:
 def atom(code: str) -> str:
     """An expression in parentheses, unless it holds together without them.
 
-    >>> atom("h"), atom("a + b"), atom("x.sum(0)")
-    ('h', '(a + b)', 'x.sum(0)')
+    >>> atom("h"), atom("a + b"), atom("x.sum(0)"), atom("(a + b)")
+    ('h', '(a + b)', 'x.sum(0)', '(a + b)')
     """
     try:
         body = ast.parse(code, mode="eval").body
     except SyntaxError:
         return f"({code})"
     whole = isinstance(body, ast.Name | ast.Attribute | ast.Call | ast.Subscript | ast.Constant)
-    return code if whole or code.startswith("(") and not isinstance(body, ast.BinOp) else f"({code})"
+    wrapped = body.col_offset > 0 and (body.end_col_offset or 0) < len(code)
+    return code if whole or wrapped else f"({code})"
 
 
 class Speaker:
@@ -113,17 +114,22 @@ class Speaker:
         called = self.called(node)
         return f"{_PLAIN.get(node._op.name, node._op.name)} in {called}" if called.startswith("`") else called
 
-    def index_code(self, node: Value) -> str:
-        """What stands between the brackets where a node was made by indexing; empty if that is not known."""
+    def index_codes(self, node: Value) -> list[str]:
+        """The index arrays between the brackets by which a node was made; none if that is not known."""
         site = site_in(node)
         try:
             body = ast.parse(site.source if site is not None and site.source else "", mode="eval").body
         except SyntaxError:
-            return ""
-        return ast.unparse(body.slice).strip("()") if isinstance(body, ast.Subscript) else ""
+            return []
+        while isinstance(body, ast.Call | ast.Attribute):  # x[i].mean()
+            body = body.func if isinstance(body, ast.Call) else body.value
+        if not isinstance(body, ast.Subscript):
+            return []
+        parts = body.slice.elts if isinstance(body.slice, ast.Tuple) else [body.slice]
+        return [ast.unparse(part) for part in parts if not isinstance(part, ast.Slice | ast.Constant)]
 
     def gradient(self, node: Value) -> str:
-        """What the gradient of a node is called in code: `dh`. That of `h @ W + b` is also that of `h @ W`."""
+        """What the gradient of a node is called in code: `dh`. That of `h @ W` is that of `h @ W + b`."""
         while node not in self.known and len(self.uses.get(node, ())) == 1:
             above, index = self.uses[node][0]
             op = above._op
@@ -138,19 +144,15 @@ class Speaker:
             return f"{stem}.d{last}" if stem else f"d{last}"
         return f"d({name})"
 
-    def derivative(
-        self, node: Value, index: int, y: str | None = None, xs: Sequence[str] | None = None
-    ) -> str | None:
-        """The partial of an elementwise op as a formula, with these names in place of its own; None if it has none."""
+    def derivative(self, node: Value, index: int, y: str | None = None, xs: Sequence[str] | None = None) -> str | None:
+        """The partial of an elementwise op as a formula, with these names in place of its own, if it has one."""
         op = node._op
         if not isinstance(op, Elementwise) or (rule := op.partials[index]) is None:
             return None
         if rule is ONE:
             return "1"
         names: dict[Value, str] = {}
-        stand_ins = [
-            self._stand_in(x, names, None if xs is None else xs[i]) for i, x in enumerate(inputs_of(node))
-        ]
+        stand_ins = [self._stand_in(x, names, None if xs is None else xs[i]) for i, x in enumerate(inputs_of(node))]
         result = self._stand_in(node, names, y)
         try:
             return partial_formula(rule(result, *stand_ins, **node._extra.attrs), names).text

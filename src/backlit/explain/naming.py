@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,7 +83,7 @@ class Names:
         repeats = self._repeats.get((node._code, node._lasti, node._op), ())
         if len(repeats) > 1 and name:
             name = name if simple(name) else f"({name})"
-            return self._free(f"{name}#{repeats.index(node) + 1}")
+            return self._free(f"{name}#{_position(node, repeats)}")
         return self._free(name or "v1")
 
     def _free(self, name: str) -> str:
@@ -97,11 +98,16 @@ class Names:
     def turn(self, node: Value) -> tuple[int, int]:
         """Which of how many times the line of a node was run: (3, 12) in the third of twelve time steps."""
         repeats = self._repeats.get((node._code, node._lasti, node._op), ())
-        return (repeats.index(node) + 1, len(repeats)) if len(repeats) > 1 else (1, 1)
+        return (_position(node, repeats), len(repeats)) if len(repeats) > 1 else (1, 1)
 
     def element(self, node: Value, index: Index) -> str:
         """`W[3, 5]`, `loss`, `(x @ W)[17, 5]`."""
         return at(self[node], index)
+
+
+def _position(node: Value, nodes: Sequence[Value]) -> int:
+    """Which of these a node is, counted from one; by identity, since `==` on values is elementwise."""
+    return next(i for i, each in enumerate(nodes, 1) if each is node)
 
 
 def _inside(flow: Flow, node: Value) -> Scope | None:

@@ -61,7 +61,7 @@ def nudge(replay: Replay) -> list[Sides]:
     noise = nudged.noise([stored(size.astype(dtype_of(data)))])
     found = []
     for i, x in enumerate(flat):
-        slope = nudged.slope_at(nudged.element(0, i), scale_of(x), noise)
+        slope, _ = nudged.slope_at(nudged.element(0, i), scale_of(x), noise)
         found.append(_sides(slope, abs(float(replay.output._data)) / scale_of(x)))
     return found
 

@@ -17,6 +17,7 @@ from backlit.explain.blocks import Hop, Index, hops
 from backlit.explain.flow import Flow
 from backlit.explain.formula import Formula, number_text, partial_formula
 from backlit.explain.naming import Names, at, partial_by, spot_of
+from backlit.ops.linear_algebra import MATMUL
 
 MOST_DECODED = 20  # so many operands of listed terms are named in one evaluation
 MOST_STEPS = 10_000
@@ -181,6 +182,10 @@ def _operands(hop: Hop, ks: list[int], names: Names) -> list[str]:
     if len(factors) != 1 or len(op.transposes) <= factors[0] or op.transposes[factors[0]] is None:
         return ["1" if hop.local[k] == 1.0 else "" for k in ks] if not factors else nothing
     other = inputs[factors[0]]
+    if op is MATMUL and all(len(shape_of(x._data)) == 2 for x in inputs):  # a fast path of what follows
+        where = [hop.index(k) for k in ks]
+        i, j = hop.element
+        return [names.element(other, (j, c) if hop.argument == 0 else (r, i)) for r, c in where]
     if dtype_of(other._data).itemsize < 4 or dtype_of(hop.result._data).itemsize < 4:
         return nothing
     xs = [strong(x._data) for x in inputs]
@@ -234,23 +239,24 @@ def _over(fork: Sequence[Hop], names: Names) -> str:
     if len({id(hop.result) for hop in fork}) > 1 or len(fork) > 1:
         users = [names[hop.result] for hop in fork]
         if all(hop.products.size == 1 for hop in fork):
-            return f"{len(fork)} uses of it, a path through each"
+            return f"{len(fork)} paths, one for each use of it"
         return f"what comes back through its {len(fork)} uses: {_listed(users, 4)}"
     (hop,) = fork
     name, ndim = names[hop.result], len(hop.at)
     varying = _varying(hop)
     if not varying:
-        return f"an element of {name}"
+        return f"one term, through {name}"
     if len(varying) == 1:
         axis = varying[0]
         word = axis_word(ndim, axis)
         count = hop.products.size
         if ndim == 1:
-            return f"{count} elements of {name}"
+            return f"{count} terms, one for each element of {name}"
         fixed = [f"{axis_word(ndim, a)} {int(hop.at[a][0])}" for a in range(ndim) if a != axis]
-        plural = f"{word}s" if ndim == 2 else f"places along {word}"
-        return f"{count} {plural} of {name}, in {' and '.join(fixed)}"
-    return f"{hop.products.size} elements of {name}, of shape {shape_of(hop.result._data)}"
+        whole = count == shape_of(hop.result._data)[axis]
+        which = f"one for each {word}" if ndim == 2 and whole else f"for {word}s" if ndim == 2 else f"along {word}"
+        return f"{count} terms, {which} of {name} in {' and '.join(fixed)}"
+    return f"{hop.products.size} terms, for elements of {name}, of shape {shape_of(hop.result._data)}"
 
 
 def _listed(items: Sequence[str], most: int) -> str:

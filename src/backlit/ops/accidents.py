@@ -42,8 +42,8 @@ def _tell(node: Value, left: tuple[int, ...], right: tuple[int, ...]) -> None:
     a, b = inputs_of(node)[:2]
     column = "left" if len(left) == 2 else "right"
     warnings.warn_explicit(
-        f"{node._op}: shapes {left} and {right} were broadcast to ({n}, {n}), every element of one against every element "
-        f"of the other, and reduced to a scalar. If that is a loss, it is not the one you meant: "
+        f"{node._op}: shapes {left} and {right} were broadcast to ({n}, {n}), every element of one against every "
+        f"element of the other, and reduced to a scalar. If that is a loss, it is not the one you meant: "
         f"index the {column} one [:, 0] (or .squeeze()), so that both are ({n},).\n"
         f"    left:  {describe(a)}\n    right: {describe(b)}\n"
         "  If it is meant, write [:, None] where the column is made.",

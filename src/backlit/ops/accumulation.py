@@ -56,9 +56,7 @@ def _cumulative_sum(x: Any, axis: int, reverse: bool = False, dtype: Any = None)
 CUMULATIVE_SUM: Linear = Linear(
     "cumulative_sum",
     _cumulative_sum,
-    transposes=(
-        lambda ct, x, axis, reverse=False, dtype=None: CUMULATIVE_SUM(ct, axis=axis, reverse=not reverse),
-    ),
+    transposes=(lambda ct, x, axis, reverse=False, dtype=None: CUMULATIVE_SUM(ct, axis=axis, reverse=not reverse),),
     moves=True,
     shape=_same_shape,
     dtype=_accumulated_dtype,
@@ -119,9 +117,7 @@ def _recurrence(a: Any, b: Any, axis: int, reverse: bool = False) -> Any:
 
 def _recurrence_shape(a: Any, b: Any, axis: int, reverse: bool = False) -> Shape:
     if a.shape != b.shape:
-        raise ShapeError(
-            f"recurrence: the factors have shape {a.shape} and the terms {b.shape}; they must agree."
-        )
+        raise ShapeError(f"recurrence: the factors have shape {a.shape} and the terms {b.shape}; they must agree.")
     return a.shape  # type: ignore[no-any-return]
 
 
@@ -171,9 +167,7 @@ RECURRENCE: Special = Special(
 # -- running product -----------------------------------------------------------------------------------------
 
 
-def _cumulative_prod(
-    x: Any, axis: int, reverse: bool = False, exclusive: bool = False, dtype: Any = None
-) -> Any:
+def _cumulative_prod(x: Any, axis: int, reverse: bool = False, exclusive: bool = False, dtype: Any = None) -> Any:
     kind = widened(dtype_of(x)) if dtype is None else dtype
     if reverse:
         return _backward(_cumulative_prod(_backward(x, axis), axis, False, exclusive, kind), axis)
@@ -181,9 +175,7 @@ def _cumulative_prod(
         return np.multiply.accumulate(x, axis, kind)
     result = np.ones(shape_of(x), kind)
     if result.shape[axis] > 1:
-        np.multiply.accumulate(
-            x[_part(axis, slice(None, -1))], axis, kind, result[_part(axis, slice(1, None))]
-        )
+        np.multiply.accumulate(x[_part(axis, slice(None, -1))], axis, kind, result[_part(axis, slice(1, None))])
     return result
 
 
@@ -248,9 +240,7 @@ def _running(op: Op, x: Any, axis: int | None, dtype: Any, include_initial: bool
     return concat((start, y), axis=axis)
 
 
-def cumulative_sum(
-    x: Any, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False
-) -> Value:
+def cumulative_sum(x: Any, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False) -> Value:
     """Sums of the first 1, 2, 3, … elements along an axis; of 0, 1, 2, … with `include_initial`.
 
     x: (…, n, …) -> the same shape, or n + 1 with `include_initial`. axis: may be left out for a 1-d array.
@@ -263,9 +253,7 @@ def cumulative_sum(
     return _running(CUMULATIVE_SUM, x, axis, dtype, include_initial, 0)
 
 
-def cumulative_prod(
-    x: Any, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False
-) -> Value:
+def cumulative_prod(x: Any, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False) -> Value:
     """Products of the first 1, 2, 3, … elements along an axis; of 0, 1, 2, … with `include_initial`.
 
     Shapes, axis and dtype as in `cumulative_sum`. The derivative is right with zeros among the elements.

@@ -68,8 +68,7 @@ LEAKY_RELU = Elementwise(
     notation=_named("leaky_relu", "LeakyReLU", "negative_slope"),
     domains=(_AWAY_FROM_ZERO,),
     samples=tuple(
-        Sample((shape,), {"negative_slope": slope})
-        for shape, slope in (((3, 4), 0.01), ((), 0.2), ((0,), 0.01))
+        Sample((shape,), {"negative_slope": slope}) for shape, slope in (((3, 4), 0.01), ((), 0.2), ((0,), 0.01))
     ),
     doc="x above 0 and negative_slope · x below, elementwise. Convention at the kink: the derivative at 0 is "
     "negative_slope.",
@@ -87,11 +86,8 @@ ELU = Elementwise(
     partials=(lambda y, x, alpha=1.0: WHERE(x > 0, 1.0, alpha * EXP(x)),),
     notation=_named("elu", "ELU", "alpha"),
     domains=(_AWAY_FROM_ZERO,),
-    samples=tuple(
-        Sample((shape,), {"alpha": alpha}) for shape, alpha in (((3, 4), 1.0), ((), 0.5), ((0,), 1.0))
-    ),
-    doc="x above 0 and alpha · (exp(x) - 1) below, elementwise. "
-    "Convention at the kink: the derivative at 0 is alpha.",
+    samples=tuple(Sample((shape,), {"alpha": alpha}) for shape, alpha in (((3, 4), 1.0), ((), 0.5), ((0,), 1.0))),
+    doc="x above 0 and alpha · (exp(x) - 1) below, elementwise. Convention at the kink: the derivative at 0 is alpha.",
 )
 
 # -- the smooth ones -----------------------------------------------------------------------------------------
@@ -252,9 +248,7 @@ GELU = Elementwise(
     notation=call("gelu", r"\operatorname{GELU}"),
     domains=(_ANY,),
     samples=tuple(
-        Sample((shape,), {"approximate": approximate})
-        for approximate in (False, True)
-        for shape in ((3, 4), (), (0,))
+        Sample((shape,), {"approximate": approximate}) for approximate in (False, True) for shape in ((3, 4), (), (0,))
     ),
     doc="x · Φ(x), elementwise, Φ being the normal distribution function; approximate: Φ by tanh.",
 )

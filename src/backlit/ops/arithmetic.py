@@ -166,14 +166,10 @@ def _rounding(name: str, rounded: Any, latex: str, doc: str) -> Elementwise:
     )
 
 
-FLOOR = _rounding(
-    "floor", np.floor, r"\left\lfloor <0> \right\rfloor", "The largest whole number not above x"
-)
+FLOOR = _rounding("floor", np.floor, r"\left\lfloor <0> \right\rfloor", "The largest whole number not above x")
 CEIL = _rounding("ceil", np.ceil, r"\left\lceil <0> \right\rceil", "The smallest whole number not below x")
 TRUNC = _rounding("trunc", np.trunc, r"\operatorname{trunc}\left(<0>\right)", "The whole part, towards 0")
-ROUND = _rounding(
-    "round", np.round, r"\operatorname{round}\left(<0>\right)", "The nearest whole number, ties to even"
-)
+ROUND = _rounding("round", np.round, r"\operatorname{round}\left(<0>\right)", "The nearest whole number, ties to even")
 COPYSIGN: Elementwise = Elementwise(
     "copysign",
     np.copysign,

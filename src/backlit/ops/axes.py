@@ -19,16 +19,10 @@ def one_axis(axis: Any, shape: Shape, name: str) -> int:
     try:
         found = operator.index(axis)
     except TypeError:
-        raise ShapeError(
-            f"{name}: an axis is a whole number, and {axis!r} is a {type(axis).__name__}."
-        ) from None
+        raise ShapeError(f"{name}: an axis is a whole number, and {axis!r} is a {type(axis).__name__}.") from None
     rank = len(shape)
     if not -rank <= found < rank:
-        has = (
-            f"its axes are {', '.join(map(str, range(rank)))} (or -1 for the last)"
-            if rank
-            else "it has no axes"
-        )
+        has = f"its axes are {', '.join(map(str, range(rank)))} (or -1 for the last)" if rank else "it has no axes"
         raise ShapeError(f"{name}: there is no axis {found} in an array of shape {shape}: {has}.")
     return found % rank
 

@@ -75,9 +75,7 @@ def asarray(obj: Any, /, *, dtype: Any = None, device: Any = None, copy: bool | 
         if (to is None or obj.dtype == to) and not copy:
             return obj
         if copy is False:
-            raise DomainError(
-                f"asarray: {obj.dtype.name} cannot become {to} without a copy; leave out copy=False."
-            )
+            raise DomainError(f"asarray: {obj.dtype.name} cannot become {to} without a copy; leave out copy=False.")
         return apply(ASTYPE, obj, dtype=to or obj.dtype)
     if holds_values(obj):
         found = stacked(obj)
@@ -157,9 +155,7 @@ def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> V
     if isinstance(x, Value):
         return asarray(x, copy=copy)
     if copy is False:
-        raise DomainError(
-            "from_dlpack: a graph needs numbers into which nobody writes; leave out copy=False."
-        )
+        raise DomainError("from_dlpack: a graph needs numbers into which nobody writes; leave out copy=False.")
     return _made(as_data(np.from_dlpack(x)))
 
 
@@ -251,9 +247,7 @@ def full(shape: int | Sequence[int], fill_value: Any, *, dtype: Any = None, devi
         _on_cpu(device, "full")
         number = fill_value if dtype is None else astype(fill_value, dtype, copy=False)
         return apply(BROADCAST_TO, number, shape=lengths)
-    return _filled(
-        lengths, fill_value, np.asarray(fill_value).dtype if dtype is None else dtype, device, "full"
-    )
+    return _filled(lengths, fill_value, np.asarray(fill_value).dtype if dtype is None else dtype, device, "full")
 
 
 def zeros_like(x: Any, /, *, dtype: Any = None, device: Any = None) -> Value:
@@ -292,9 +286,7 @@ def full_like(x: Any, /, fill_value: Any, *, dtype: Any = None, device: Any = No
     return full(_shape_like(x), fill_value, dtype=_dtype_like(x, dtype), device=device)
 
 
-def eye(
-    n_rows: int, n_cols: int | None = None, /, *, k: int = 0, dtype: Any = None, device: Any = None
-) -> Value:
+def eye(n_rows: int, n_cols: int | None = None, /, *, k: int = 0, dtype: Any = None, device: Any = None) -> Value:
     """A matrix with ones on diagonal `k` (0: the main one, 1: above it) and zeros elsewhere.
 
     >>> eye(2).data
@@ -377,9 +369,7 @@ def _one_hot(labels: Any, classes: int, dtype: Dtype) -> Any:
     if outside.any():
         where = tuple(int(i) for i in np.argwhere(outside)[0])
         at = f" at {where[0] if len(where) == 1 else where}" if where else ""
-        raise IndexingError(
-            f"the label {int(labels[where])}{at} is none of the {classes} classes 0 to {classes - 1}."
-        )
+        raise IndexingError(f"the label {int(labels[where])}{at} is none of the {classes} classes 0 to {classes - 1}.")
     return (labels[..., None] == np.arange(classes)).astype(dtype)
 
 
@@ -414,9 +404,5 @@ def one_hot(labels: Any, /, num_classes: int, *, dtype: Any = None) -> Value:
     """
     x = as_value(labels)
     if x.dtype.kind not in "iu" and x.size:
-        raise DtypeError(
-            f"one_hot: labels are whole numbers, not {x.dtype.name}; convert them with astype(x, int64)."
-        )
-    return apply(
-        ONE_HOT, x, classes=int(num_classes), dtype=dtypes.float64 if dtype is None else as_dtype(dtype)
-    )
+        raise DtypeError(f"one_hot: labels are whole numbers, not {x.dtype.name}; convert them with astype(x, int64).")
+    return apply(ONE_HOT, x, classes=int(num_classes), dtype=dtypes.float64 if dtype is None else as_dtype(dtype))

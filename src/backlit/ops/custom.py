@@ -83,16 +83,12 @@ def op(
         )
     if transposes is not None:
         if shape is None:
-            raise GraphError(
-                f"op {name!r}: a linear op needs `shape`, which gives the result's shape from the inputs."
-            )
+            raise GraphError(f"op {name!r}: a linear op needs `shape`, which gives the result's shape from the inputs.")
         where = tuple(domains or [Reals()] * len(transposes))
-        return CustomOp(
-            Linear(name, evaluate, transposes=tuple(transposes), shape=shape, domains=where, **common)
-        )
+        return CustomOp(Linear(name, evaluate, transposes=tuple(transposes), shape=shape, domains=where, **common))
     if differentiable:
         raise GraphError(
-            f"op {name!r} has no derivative. Give partials=[...] if it works element by element, transposes=[...] if it "
-            "is linear, use backlit.custom_derivative for anything else, or say differentiable=False."
+            f"op {name!r} has no derivative. Give partials=[...] if it works element by element, transposes=[...] "
+            "if it is linear, use backlit.custom_derivative for anything else, or say differentiable=False."
         )
     return CustomOp(Constant(name, evaluate, shape=shape, domains=tuple(domains or [Reals()]), **common))

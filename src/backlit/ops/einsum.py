@@ -91,8 +91,7 @@ def _einsum_shape(a: Any, b: Any, spec: str) -> Shape:
         for index, length in zip(term, x.shape, strict=True):
             if lengths.setdefault(index, length) != length:
                 raise ShapeError(
-                    f"einsum: index {index} of {spec!r} has length {lengths[index]} on the left, "
-                    f"{length} on the right."
+                    f"einsum: index {index} of {spec!r} has length {lengths[index]} on the left, {length} on the right."
                 )
     return tuple(lengths[index] for index in out)
 
@@ -114,9 +113,7 @@ def _text(x: Sequence[str], attrs: Mapping[str, Any]) -> str:
 def _latex(x: Sequence[str], attrs: Mapping[str, Any]) -> str:
     terms, out = _split(attrs.get("spec", ","))
     summed = "".join(i for i in dict.fromkeys("".join(terms)) if i not in out)
-    factors = r"\,".join(
-        f"{{{name}}}_{{{term}}}" if term else name for name, term in zip(x, terms, strict=False)
-    )
+    factors = r"\,".join(f"{{{name}}}_{{{term}}}" if term else name for name, term in zip(x, terms, strict=False))
     return rf"\sum_{{{summed}}} {factors}" if summed else factors
 
 
@@ -167,9 +164,7 @@ DIAGONAL: Linear = Linear(
 
 # -- from the notation to steps ------------------------------------------------------------------------------
 
-Step = tuple[
-    Op, tuple[int, ...], Attrs
-]  # an op, which values it takes (operands, then earlier steps), its attributes
+Step = tuple[Op, tuple[int, ...], Attrs]  # an op, which values it takes (operands, then earlier steps), its attributes
 
 
 @dataclass(slots=True)
@@ -195,9 +190,7 @@ def _steps(subscripts: str, shapes: tuple[Shape, ...]) -> tuple[Step, ...]:
     terms = [_Term(i, name, shape) for i, (name, shape) in enumerate(zip(names, shapes, strict=True))]
     for term in terms:
         _take_diagonals(term, add)
-        _drop(
-            term, [i for i, n in zip(term.indices, term.shape, strict=True) if n != lengths[i]], add, RESHAPE
-        )
+        _drop(term, [i for i, n in zip(term.indices, term.shape, strict=True) if n != lengths[i]], add, RESHAPE)
     for term in terms:
         elsewhere = out + "".join(other.indices for other in terms if other is not term)
         _drop(term, [i for i in term.indices if i not in elsewhere], add, SUM)
@@ -310,9 +303,7 @@ def _result(subscripts: str, right: str, names: list[str], dots: str) -> str:
     out = right.replace("...", dots)
     for i in out:
         if not any(i in name for name in names):
-            raise DomainError(
-                f"einsum: index {i} of the result in {subscripts!r} is on none of the operands."
-            )
+            raise DomainError(f"einsum: index {i} of the result in {subscripts!r} is on none of the operands.")
         if out.count(i) > 1:
             raise DomainError(f"einsum: index {i} stands twice in the result in {subscripts!r}.")
     return out

@@ -81,9 +81,7 @@ _PLAIN = (int, type(None))
 @lru_cache(maxsize=1024)
 def _normal_slice(start: int | None, stop: int | None, step: int | None, length: int) -> Slice:
     if step == 0:
-        raise IndexingError(
-            "getitem: the step of a slice cannot be 0; leave it out, or write how far to go each time."
-        )
+        raise IndexingError("getitem: the step of a slice cannot be 0; leave it out, or write how far to go each time.")
     return _written(range(length)[start:stop:step], length)
 
 
@@ -130,11 +128,7 @@ def numpy_index(index: Index, arrays: Sequence[Any]) -> tuple[Any, ...]:
     rest = iter(arrays)
     return tuple(
         [
-            slice(item.start, item.stop, item.step)
-            if type(item) is Slice
-            else next(rest)
-            if item is ARRAY
-            else item
+            slice(item.start, item.stop, item.step) if type(item) is Slice else next(rest) if item is ARRAY else item
             for item in index
         ]
     )

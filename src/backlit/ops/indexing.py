@@ -114,9 +114,7 @@ SCATTER: Linear = Linear(
     moves=True,
     shape=lambda v, *arrays, index, shape: shape,
     dtype=lambda v, *arrays, index, shape: v.dtype,
-    notation=index_notation(
-        "zeros(<s>).at[<i>].add(<0>)", r"\operatorname{scatter}_{[<i>]}\left(<0>\right)", 1
-    ),
+    notation=index_notation("zeros(<s>).at[<i>].add(<0>)", r"\operatorname{scatter}_{[<i>]}\left(<0>\right)", 1),
     domains=(Reals(), _PLACES),
     samples=(
         Sample(((),), {"index": (1,), "shape": (3,)}),
@@ -171,9 +169,7 @@ def normal_index(x: Value, index: Any) -> tuple[Value, Index, list[Any]]:
         raise IndexingError(f"getitem: the index is for {taken} axes, and the array has {have}.{_about(x)}")
     dots = [i for i, entry in enumerate(entries) if entry is Ellipsis]
     if len(dots) > 1:
-        raise IndexingError(
-            "getitem: with more than one `...` it is not clear which axes are left out; keep one."
-        )
+        raise IndexingError("getitem: with more than one `...` it is not clear which axes are left out; keep one.")
     at = dots[0] if dots else len(entries)
     entries[at : at + 1] = [slice(None)] * (len(shape) - taken)
     if any(_is_mask(entry) and not shape_of(entry) for entry in entries):
@@ -213,9 +209,7 @@ def _entry(entry: Any, x: Value) -> Any:
     if kind is int or entry is None or entry is Ellipsis:
         return entry
     if kind is slice:
-        return slice(
-            *(end.data if isinstance(end, Value) else end for end in (entry.start, entry.stop, entry.step))
-        )
+        return slice(*(end.data if isinstance(end, Value) else end for end in (entry.start, entry.stop, entry.step)))
     if kind is bool:
         return np.bool_(entry)
     if isinstance(entry, Value):
@@ -373,9 +367,7 @@ def take_along_axis(x: Any, indices: Any, /, *, axis: int = -1) -> Value:
 def _positions(name: str, indices: Any, x: Value) -> Any:
     entry = _entry(list(indices) if isinstance(indices, tuple) else indices, x)
     if _is_mask(entry) or not isinstance(entry, (int, Value, np.ndarray)):
-        raise IndexingError(
-            f"{name}: positions are whole numbers, not {indices!r:.60}; for a mask write x[mask]."
-        )
+        raise IndexingError(f"{name}: positions are whole numbers, not {indices!r:.60}; for a mask write x[mask].")
     return entry
 
 

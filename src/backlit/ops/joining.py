@@ -134,9 +134,7 @@ def _in_groups(op: Linear, nodes: Sequence[Value], axis: int) -> Value:
     """
     if len(nodes) <= _AT_ONCE or len({x.dtype for x in nodes}) > 1:
         return record(op, tuple(nodes), {"axis": axis})
-    groups = [
-        record(op, tuple(nodes[i : i + _AT_ONCE]), {"axis": axis}) for i in range(0, len(nodes), _AT_ONCE)
-    ]
+    groups = [record(op, tuple(nodes[i : i + _AT_ONCE]), {"axis": axis}) for i in range(0, len(nodes), _AT_ONCE)]
     return _in_groups(CONCAT, groups, axis)
 
 
@@ -153,9 +151,7 @@ def concat(arrays: Sequence[Any], /, *, axis: int | None = 0) -> Value:
         nodes = tuple(record(RESHAPE, (x,), {"shape": (x.size,)}) for x in nodes)
         axis = 0
     elif not nodes[0].shape:
-        raise ShapeError(
-            "concat: numbers without axes cannot follow each other along one; use stack, or axis=None."
-        )
+        raise ShapeError("concat: numbers without axes cannot follow each other along one; use stack, or axis=None.")
     axis = one_axis(axis, nodes[0].shape, "concat")
     if len(nodes) > _AT_ONCE:
         _concat_shape(*nodes, axis=axis)

@@ -59,9 +59,7 @@ def finfo(type: Any, /) -> FloatInfo:
     """
     dtype = _dtype_of(type)
     if dtype.kind not in "fc":
-        raise DtypeError(
-            f"finfo: {dtype.name} is not a floating-point dtype; iinfo tells about whole numbers."
-        )
+        raise DtypeError(f"finfo: {dtype.name} is not a floating-point dtype; iinfo tells about whole numbers.")
     found = np.finfo(dtype)
     return FloatInfo(
         int(found.bits),
@@ -81,9 +79,7 @@ def iinfo(type: Any, /) -> IntegerInfo:
     """
     dtype = _dtype_of(type)
     if dtype.kind not in "iu":
-        raise DtypeError(
-            f"iinfo: {dtype.name} is not a dtype of whole numbers; finfo tells about floating-point ones."
-        )
+        raise DtypeError(f"iinfo: {dtype.name} is not a dtype of whole numbers; finfo tells about floating-point ones.")
     found = np.iinfo(dtype)
     return IntegerInfo(int(found.bits), int(found.max), int(found.min), dtype)
 
@@ -102,9 +98,7 @@ def isdtype(dtype: Any, kind: Any) -> bool:
         return any(isdtype(found, each) for each in kind)
     if isinstance(kind, str):
         if kind not in _KINDS:
-            raise DomainError(
-                f"isdtype: there is no kind {kind!r}; choose a dtype or one of {', '.join(_KINDS)}."
-            )
+            raise DomainError(f"isdtype: there is no kind {kind!r}; choose a dtype or one of {', '.join(_KINDS)}.")
         return found.kind in _KINDS[kind]
     return bool(found == as_dtype(kind))
 

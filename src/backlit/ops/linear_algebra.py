@@ -53,9 +53,7 @@ def _matmul_shape(a: Any, b: Any) -> Shape:
     left, right = a.shape, b.shape
     if not left or not right:
         which = "left" if not left else "right"
-        raise ShapeError(
-            f"matmul: the {which} operand is a single number. To scale an array, write * instead of @."
-        )
+        raise ShapeError(f"matmul: the {which} operand is a single number. To scale an array, write * instead of @.")
     inner = right[0] if len(right) == 1 else right[-2]
     if left[-1] != inner:
         place = "only axis" if len(right) == 1 else "second to last axis" if len(right) > 2 else "first axis"

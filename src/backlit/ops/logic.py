@@ -66,9 +66,7 @@ def _logical(name: str, evaluate: Any, latex: str, level: int, doc: str) -> Cons
 
 LOGICAL_AND = _logical("logical_and", np.logical_and, r"\land", _AND, "Whether both are true")
 LOGICAL_OR = _logical("logical_or", np.logical_or, r"\lor", _OR, "Whether one or both are true")
-LOGICAL_XOR = _logical(
-    "logical_xor", np.logical_xor, r"\oplus", _OR, "Whether exactly one of the two is true"
-)
+LOGICAL_XOR = _logical("logical_xor", np.logical_xor, r"\oplus", _OR, "Whether exactly one of the two is true")
 LOGICAL_NOT = Constant(
     "logical_not",
     np.logical_not,
@@ -81,9 +79,7 @@ LOGICAL_NOT = Constant(
 def _shifted(shift: Callable[..., Any]) -> Callable[..., Any]:
     def evaluate(x1: Any, x2: Any) -> Any:
         if np.any(np.less(x2, 0)):
-            raise DomainError(
-                f"a shift is by 0 bits or more, and x2 holds {np.min(x2)}. Shift the other way instead."
-            )
+            raise DomainError(f"a shift is by 0 bits or more, and x2 holds {np.min(x2)}. Shift the other way instead.")
         return shift(x1, x2)
 
     return evaluate

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -16,15 +16,73 @@ from backlit.core.numbers import Abstract, dtype_of, shape_of
 from backlit.core.value import Value, current, describe
 from backlit.ops import namespace
 
-_PLAIN = (
-    "abs sign floor ceil trunc round square reciprocal sqrt exp expm1 log log1p log2 log10 "
-    "sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh "
-    "sigmoid relu leaky_relu elu gelu silu softplus erf clip "
-    "isfinite isinf isnan matmul squeeze expand_dims take tile repeat roll flip"
-).split()
-_OVER_AXES = (
-    "sum prod max min any all argmax argmin mean var std logsumexp cumulative_sum cumulative_prod softmax log_softmax"
-).split()
+_PLAIN = [
+    "abs",
+    "sign",
+    "floor",
+    "ceil",
+    "trunc",
+    "round",
+    "square",
+    "reciprocal",
+    "sqrt",
+    "exp",
+    "expm1",
+    "log",
+    "log1p",
+    "log2",
+    "log10",
+    "sin",
+    "cos",
+    "tan",
+    "asin",
+    "acos",
+    "atan",
+    "sinh",
+    "cosh",
+    "tanh",
+    "asinh",
+    "acosh",
+    "atanh",
+    "sigmoid",
+    "relu",
+    "leaky_relu",
+    "elu",
+    "gelu",
+    "silu",
+    "softplus",
+    "erf",
+    "clip",
+    "isfinite",
+    "isinf",
+    "isnan",
+    "matmul",
+    "squeeze",
+    "expand_dims",
+    "take",
+    "tile",
+    "repeat",
+    "roll",
+    "flip",
+]
+_OVER_AXES = [
+    "sum",
+    "prod",
+    "max",
+    "min",
+    "any",
+    "all",
+    "argmax",
+    "argmin",
+    "mean",
+    "var",
+    "std",
+    "logsumexp",
+    "cumulative_sum",
+    "cumulative_prod",
+    "softmax",
+    "log_softmax",
+]
 _ALIASES = {  # NumPy calls these on the elements of object arrays, and people know them
     "arcsin": "asin", "arccos": "acos", "arctan": "atan",
     "arcsinh": "asinh", "arccosh": "acosh", "arctanh": "atanh", "cumsum": "cumulative_sum",
@@ -48,37 +106,39 @@ def _missing(self: Value, name: str) -> Any:
     target = _ALIASES.get(name, name)
     if target not in _PLAIN and target not in _OVER_AXES and target not in _ALIASES.values():
         raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
-    function = namespace.find(target)
+    function = _public(target)
     takes_axis = target in _OVER_AXES
     method = _over_axes(function) if takes_axis else function
     setattr(Value, name, method)
     return getattr(self, name)
 
 
+def _public(name: str) -> Callable[..., Value]:
+    return cast("Callable[..., Value]", namespace.find(name))
+
+
 def _reshape(self: Value, *shape: Any) -> Value:
     """The same elements in another shape: `x.reshape(2, 3)` or `x.reshape((2, 3))`; one length may be -1."""
-    return namespace.find("reshape")(
-        self, shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape
-    )  # type: ignore[no-any-return]
+    return _public("reshape")(self, shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape)
 
 
 def _flatten(self: Value) -> Value:
     """The elements in one axis."""
-    return namespace.find("reshape")(self, (-1,))  # type: ignore[no-any-return]
+    return _public("reshape")(self, (-1,))
 
 
 def _transpose(self: Value, *axes: Any) -> Value:
     """The axes in another order; in reverse order if none is given."""
     order = axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes
-    return namespace.find("permute_dims")(self, order or tuple(reversed(range(self.ndim))))  # type: ignore[no-any-return]
+    return _public("permute_dims")(self, order or tuple(reversed(range(self.ndim))))
 
 
 def _astype(self: Value, dtype: Any, copy: bool = True) -> Value:
     """The same numbers in another dtype."""
-    return namespace.find("astype")(self, dtype, copy=copy)  # type: ignore[no-any-return]
+    return _public("astype")(self, dtype, copy=copy)
 
 
-def _dot(self: Value, other: Any) -> Value:
+def _dot(self: Value, other: Any) -> Any:
     """The product of vectors or matrices; of anything with a scalar, the plain product."""
     if self.ndim == 0 or np.ndim(getattr(other, "data", other)) == 0:
         return self * other
@@ -92,7 +152,7 @@ def _turned(self: Value) -> Value:
 
 def _matrix_transpose(self: Value) -> Value:
     """The last two axes exchanged."""
-    return namespace.find("matrix_transpose")(self)  # type: ignore[no-any-return]
+    return _public("matrix_transpose")(self)
 
 
 # -- conversions ------------------------------------------------------------------------------------------------
@@ -208,9 +268,7 @@ def _repr(self: Value) -> str:
     node = current(self)
     kind, data = type(self).__name__, node._data
     parts = []
-    if type(data) is float:
-        parts.append(repr(data))
-    elif type(data) is Abstract:
+    if type(data) is float or type(data) is Abstract:
         parts.append(repr(data))
     elif shape_of(data) == ():
         parts.append(f"{data.item()!r}")
@@ -276,9 +334,13 @@ def _dlpack(
     Raises ConversionError for a value that can be differentiated, BufferError for another device or copy=False.
     """
     if stream is not None or dl_device not in (None, _CPU):
-        raise BufferError(f"backlit computes on the CPU; it cannot hand numbers to device {dl_device}, stream {stream}.")
+        raise BufferError(
+            f"backlit computes on the CPU; it cannot hand numbers to device {dl_device}, stream {stream}."
+        )
     if copy is False:
-        raise BufferError("backlit hands out a copy, as nobody may write into the numbers of a graph; leave out copy=False.")
+        raise BufferError(
+            "backlit hands out a copy, as nobody may write into the numbers of a graph; leave out copy=False."
+        )
     return np.array(np.asarray(self)).__dlpack__()
 
 
@@ -292,7 +354,8 @@ for _name, _function in {
     "__bool__": _bool, "__len__": _len, "__iter__": _iter, "__getitem__": _getitem, "__setitem__": _setitem,
     "__repr__": _repr, "__format__": _format, "item": _item, "tolist": _tolist, "reshape": _reshape,
     "flatten": _flatten, "ravel": _flatten, "transpose": _transpose, "permute_dims": _transpose, "astype": _astype,
-    "dot": _dot, "T": property(_turned), "mT": property(_matrix_transpose), "at": property(_at), "device": property(lambda self: "cpu"),
+    "dot": _dot, "T": property(_turned), "mT": property(_matrix_transpose), "at": property(_at),
+    "device": property(lambda self: "cpu"),
     "__array_namespace__": _array_namespace, "__dlpack__": _dlpack, "__dlpack_device__": _dlpack_device,
     "to_device": _to_device,
     "__dir__": lambda self: sorted({*object.__dir__(self), *NAMES}),

@@ -237,9 +237,7 @@ def reshape(x: Any, /, shape: int | Sequence[int], *, copy: bool | None = None) 
     wanted = as_shape(shape, "reshape")
     unknown = [i for i, length in enumerate(wanted) if length == -1]
     if any(length < -1 for length in wanted) or len(unknown) > 1:
-        raise ShapeError(
-            f"reshape: shape {wanted} can have -1 once, for a length that follows, and no other below 0."
-        )
+        raise ShapeError(f"reshape: shape {wanted} can have -1 once, for a length that follows, and no other below 0.")
     if unknown:
         known = math.prod(length for length in wanted if length != -1)
         if known == 0 or x.size % known:
@@ -322,9 +320,7 @@ ROLL: Linear = Linear(
     moves=True,
     notation=Notation(
         lambda x, attrs: f"roll({x[0]}, {attrs['shift']}, axis={attrs['axes']})",
-        lambda x, attrs: (
-            rf"\operatorname{{roll}}_{{{','.join(map(str, attrs['shift']))}}}\left({x[0]}\right)"
-        ),
+        lambda x, attrs: rf"\operatorname{{roll}}_{{{','.join(map(str, attrs['shift']))}}}\left({x[0]}\right)",
     ),
     samples=(
         Sample(((5,),), {"shift": (2,), "axes": (0,)}),
@@ -401,11 +397,7 @@ def split(x: Any, indices_or_sections: int | Sequence[int], /, *, axis: int = 0)
                 f"split: axis {position} of shape {x.shape} has length {length}, which does not divide into "
                 f"{given} equal parts. Give the positions of the cuts instead."
             )
-        cuts = (
-            list(range(length // int(given), length, length // int(given)))
-            if length
-            else [0] * (int(given) - 1)
-        )
+        cuts = list(range(length // int(given), length, length // int(given))) if length else [0] * (int(given) - 1)
     else:
         cuts = [operator.index(cut) for cut in given]
     before = (slice(None),) * position
@@ -551,9 +543,7 @@ def pad(
     except TypeError:
         raise ShapeError(f"pad: pad_width {pad_width!r} must hold whole numbers.") from None
     if any(width < 0 for pair in margins for width in pair):
-        raise ShapeError(
-            f"pad: pad_width {pad_width!r} cannot be negative; to cut something off use a slice."
-        )
+        raise ShapeError(f"pad: pad_width {pad_width!r} cannot be negative; to cut something off use a slice.")
     if mode == "constant":
         return _pad_with(x, margins, constant_values)
     if mode not in _BY_INDEX:
@@ -565,9 +555,7 @@ def pad(
         if width == (0, 0):
             continue
         if not x.shape[axis]:
-            raise ShapeError(
-                f"pad: mode {mode!r} has nothing to continue: axis {axis} of shape {x.shape} is empty."
-            )
+            raise ShapeError(f"pad: mode {mode!r} has nothing to continue: axis {axis} of shape {x.shape} is empty.")
         positions = np.pad(np.arange(x.shape[axis]), width, mode=mode)
         padded = getitem(padded, (*(slice(None),) * axis, positions))
     return padded
@@ -602,9 +590,7 @@ def _pairs(given: Any, rank: int, what: str) -> tuple[tuple[Any, Any], ...]:
             return pairs * rank
         if len(pairs) == rank:
             return pairs
-    raise ShapeError(
-        f"{what} is neither a number, nor (before, after), nor such a pair for each of {rank} axes."
-    )
+    raise ShapeError(f"{what} is neither a number, nor (before, after), nor such a pair for each of {rank} axes.")
 
 
 # -- triangles -----------------------------------------------------------------------------------------------

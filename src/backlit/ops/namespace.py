@@ -1,4 +1,4 @@
-"""Which module holds which public function. A table of names, so that a module is loaded when one of its names is used."""
+"""Which module holds which public function. A module is loaded when one of its names is used."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _BY_MODULE = {
     "statistics": "mean var std logsumexp softmax log_softmax",
     "linear_algebra": "matmul tensordot vecdot outer matrix_transpose",
     "einsum": "einsum",
-    "movement": "reshape permute_dims moveaxis broadcast_to broadcast_arrays expand_dims squeeze flip roll concat stack "
-    "unstack split tile repeat pad tril triu",
+    "movement": "reshape permute_dims moveaxis broadcast_to broadcast_arrays expand_dims squeeze flip roll concat "
+    "stack unstack split tile repeat pad tril triu",
     "indexing": "take take_along_axis nonzero",
     "updates": "scatter_add",
     "creation": "asarray arange empty empty_like eye from_dlpack full full_like linspace meshgrid ones ones_like zeros "

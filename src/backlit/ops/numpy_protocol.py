@@ -72,9 +72,7 @@ def _not_recorded(name: str, value: Value) -> str:
 
 
 def _reduce(name: str) -> Callable[..., Any]:
-    def adapted(
-        x: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: Any = False, **kw: Any
-    ) -> Any:
+    def adapted(x: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: Any = False, **kw: Any) -> Any:
         options = {k: v for k, v in kw.items() if v is not np._NoValue}
         if dtype is not None:
             options["dtype"] = dtype
@@ -161,7 +159,7 @@ def _array(self: Value, dtype: Any = None, copy: bool | None = None) -> Any:
     if node._grad is not INACTIVE:
         raise ConversionError(
             f"converting {describe(self)} to a plain array would silently cut its gradient. "
-            "Write x.data if you want the numbers, backlit's functions (or np.tanh(x) and its like) to go on computing, "
+            "Write x.data if you want the numbers, backlit's functions (or np.tanh(x) and its like) to go on, "
             "and backlit.stack([...]) to make one array of several values."
         )
     plain = np.asarray(exposed(node._data), dtype=dtype)

@@ -35,9 +35,7 @@ def fast_binary(op: Elementwise) -> tuple[Callable[..., Any], Callable[..., Any]
             if kind is float or kind is int:
                 other = constant(float(other))
             elif kind is not Value and not isinstance(other, Value):
-                return (
-                    record(op, operands((self, other))) if isinstance(other, _UNDERSTOOD) else NotImplemented
-                )
+                return record(op, operands((self, other))) if isinstance(other, _UNDERSTOOD) else NotImplemented
             y = other._data
             if type(y) is float and not SPECIAL and self._now is None and other._now is None:
                 try:
@@ -98,7 +96,7 @@ def install(name: str, op: Op) -> None:
         setattr(Value, function.__name__, function)
 
 
-for _name, _op in {
+_OPERATORS: dict[str, Op] = {
     "add": arithmetic.ADD,
     "sub": arithmetic.SUBTRACT,
     "mul": arithmetic.MULTIPLY,
@@ -106,10 +104,6 @@ for _name, _op in {
     "floordiv": arithmetic.FLOOR_DIVIDE,
     "mod": arithmetic.REMAINDER,
     "pow": powers.POW,
-}.items():
-    install(_name, _op)
-
-for _name, _op in {
     "eq": logic.EQUAL,
     "ne": logic.NOT_EQUAL,
     "lt": logic.LESS,
@@ -121,7 +115,8 @@ for _name, _op in {
     "xor": logic.BITWISE_XOR,
     "lshift": logic.BITWISE_LEFT_SHIFT,
     "rshift": logic.BITWISE_RIGHT_SHIFT,
-}.items():
+}
+for _name, _op in _OPERATORS.items():
     install(_name, _op)
 
 
@@ -143,7 +138,7 @@ def _load_matmul() -> tuple[Callable[..., Any], Callable[..., Any]]:
 
 Value.__matmul__ = _matmul  # type: ignore[method-assign]
 Value.__rmatmul__ = _rmatmul  # type: ignore[method-assign]
-Value.__invert__ = logic.bitwise_invert  # type: ignore[method-assign,assignment]
-Value.__neg__ = arithmetic.negative  # type: ignore[method-assign,assignment]
-Value.__pos__ = arithmetic.positive  # type: ignore[method-assign,assignment]
-Value.__abs__ = arithmetic.abs_  # type: ignore[method-assign,assignment]
+Value.__invert__ = logic.bitwise_invert  # type: ignore[method-assign]
+Value.__neg__ = arithmetic.negative  # type: ignore[method-assign]
+Value.__pos__ = arithmetic.positive  # type: ignore[method-assign]
+Value.__abs__ = arithmetic.abs_  # type: ignore[method-assign]

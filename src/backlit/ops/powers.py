@@ -107,9 +107,7 @@ HYPOT = Elementwise(
     np.hypot,
     scalar=math.hypot,
     partials=(lambda y, a, b: WHERE(y == 0, 0.0, a / y), lambda y, a, b: WHERE(y == 0, 0.0, b / y)),
-    notation=templates(
-        "hypot(<0>, <1>)", r"\sqrt{{<0>}^{2} + {<1>}^{2}}", latex_needs=(POWER + 1, POWER + 1)
-    ),
+    notation=templates("hypot(<0>, <1>)", r"\sqrt{{<0>}^{2} + {<1>}^{2}}", latex_needs=(POWER + 1, POWER + 1)),
     domains=(_AWAY_FROM_ZERO, _AWAY_FROM_ZERO),
     doc="sqrt(x1² + x2²) without overflow. Convention: the derivative at the origin is 0.",
 )

@@ -41,9 +41,7 @@ class Key:
     def __init__(self, high: int, low: int) -> None:
         for word in (high, low):
             if not 0 <= word < 1 << 32:
-                raise DomainError(
-                    f"Key: its words lie in 0 ... 2**32 - 1, unlike {word}; make a key with key(seed)."
-                )
+                raise DomainError(f"Key: its words lie in 0 ... 2**32 - 1, unlike {word}; make a key with key(seed).")
         object.__setattr__(self, "_words", (int(high), int(low)))
 
     @property
@@ -185,9 +183,7 @@ def randint(key: Key, shape: int | Sequence[int], low: int, high: int, *, dtype:
         )
     limits = np.iinfo(kind)
     if not (limits.min <= low and high - 1 <= limits.max):
-        raise DomainError(
-            f"randint: {low} to {high - 1} do not fit dtype {kind.name}, {limits.min} to {limits.max}."
-        )
+        raise DomainError(f"randint: {low} to {high - 1} do not fit dtype {kind.name}, {limits.min} to {limits.max}.")
     return _made(threefry.randint(_words(key), size, low, high).astype(kind, copy=False), lengths)
 
 
@@ -240,9 +236,7 @@ def categorical(key: Key, logits: Any, *, axis: int = -1, shape: int | Sequence[
     position = one_axis(axis, numbers.shape, "categorical")
     classes = numbers.shape[position]
     if not classes:
-        raise ShapeError(
-            f"categorical: axis {position} of shape {numbers.shape} is empty: there is no class to draw."
-        )
+        raise ShapeError(f"categorical: axis {position} of shape {numbers.shape} is empty: there is no class to draw.")
     last = np.moveaxis(numbers.astype(np.float64), position, -1)
     lengths, size = _length(last.shape[:-1] if shape is None else shape, "categorical")
     _check_fits("categorical", "the logits without their axis of classes", last.shape[:-1], lengths)

@@ -152,9 +152,7 @@ def _truth(name: str, reduce: Any, doc: str) -> Constant:
     )
 
 
-ANY = _truth(
-    "any", np.logical_or.reduce, "Whether any element along the axes is not 0. False for none at all."
-)
+ANY = _truth("any", np.logical_or.reduce, "Whether any element along the axes is not 0. False for none at all.")
 ALL = _truth("all", np.logical_and.reduce, "Whether no element along the axes is 0. True for none at all.")
 
 
@@ -187,9 +185,7 @@ ARGMAX = _position("argmax", np.argmax, "largest element")
 ARGMIN = _position("argmin", np.argmin, "smallest element")
 COUNT_NONZERO = Constant(
     "count_nonzero",
-    lambda x, axis, keepdims=False: np.asarray(
-        np.add.reduce(np.not_equal(x, 0), axis, np.int64, keepdims=keepdims)
-    ),
+    lambda x, axis, keepdims=False: np.asarray(np.add.reduce(np.not_equal(x, 0), axis, np.int64, keepdims=keepdims)),
     shape=_reduced,
     dtype=lambda x, axis, keepdims=False: dtypes.int64,
     notation=axes_notation("count_nonzero", r"\operatorname{count nonzero}"),

@@ -127,9 +127,7 @@ def clip(x: Any, /, min: Any = None, max: Any = None) -> Value:
     (x,) = operands((x,))
     dtype = x.dtype
     if dtype.kind not in "fiu":
-        raise DtypeError(
-            f"clip: {describe(x)} is {dtype.name}, and only real numbers have a smaller and a larger one."
-        )
+        raise DtypeError(f"clip: {describe(x)} is {dtype.name}, and only real numbers have a smaller and a larger one.")
     lowest: float = -np.inf if dtype.kind == "f" else np.iinfo(dtype).min
     highest: float = np.inf if dtype.kind == "f" else np.iinfo(dtype).max
     nodes = operands((x, lowest if min is None else min, highest if max is None else max))

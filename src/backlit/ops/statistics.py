@@ -146,7 +146,7 @@ def std(x: Any, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bool
 
 
 def _sum_of_powers(x: Any, axis: tuple[int, ...]) -> tuple[Any, Any, Any]:
-    """The finite peak, x - peak and the sum of exp(x - peak), with length 1 in place of the axes; float16 in float32."""
+    """The finite peak, x - peak and the sum of exp(x - peak), with length 1 for the axes; float16 in float32."""
     if dtype_of(x) == dtypes.float16:
         x = np.asarray(x, np.float32)
     peak = _finite_peak(x, axis)
@@ -219,9 +219,7 @@ def logsumexp(x: Any, /, *, axis: Axis = None, keepdims: bool = False) -> Value:
     0.69314718055...
     """
     x = _real_or_complex("logsumexp", x)
-    return record(
-        LOGSUMEXP, (x,), {"axis": some_axes(axis, x.shape, "logsumexp"), "keepdims": bool(keepdims)}
-    )
+    return record(LOGSUMEXP, (x,), {"axis": some_axes(axis, x.shape, "logsumexp"), "keepdims": bool(keepdims)})
 
 
 @composite("softmax")

@@ -48,13 +48,10 @@ ASIN = Elementwise(
     "asin",
     np.arcsin,
     scalar=math.asin,
-    partials=(
-        lambda y, x: RECIPROCAL(SQRT((1.0 - x) * (1.0 + x))),
-    ),  # 1 - x², without its cancellation near 1
+    partials=(lambda y, x: RECIPROCAL(SQRT((1.0 - x) * (1.0 + x))),),  # 1 - x², without its cancellation near 1
     notation=call("asin", r"\arcsin"),
     domains=(_INSIDE_ONE,),
-    doc="The angle in [-π/2, π/2] whose sine is x, elementwise. NaN outside [-1, 1]; the derivative at ±1 is "
-    "infinite.",
+    doc="The angle in [-π/2, π/2] whose sine is x, elementwise. NaN outside [-1, 1]; the derivative at ±1 is infinite.",
 )
 ACOS = Elementwise(
     "acos",
@@ -63,8 +60,7 @@ ACOS = Elementwise(
     partials=(lambda y, x: -RECIPROCAL(SQRT((1.0 - x) * (1.0 + x))),),
     notation=call("acos", r"\arccos"),
     domains=(_INSIDE_ONE,),
-    doc="The angle in [0, π] whose cosine is x, elementwise. NaN outside [-1, 1]; the derivative at ±1 is "
-    "-infinite.",
+    doc="The angle in [0, π] whose cosine is x, elementwise. NaN outside [-1, 1]; the derivative at ±1 is -infinite.",
 )
 ATAN = Elementwise(
     "atan",
@@ -115,9 +111,7 @@ TANH = Elementwise(
     "tanh",
     np.tanh,
     scalar=math.tanh,
-    partials=(
-        lambda y, x: 1.0 - y * y,
-    ),  # reuses y; relative error grows with saturation (3e-9 near |x| = 9)
+    partials=(lambda y, x: 1.0 - y * y,),  # reuses y; relative error grows with saturation (3e-9 near |x| = 9)
     notation=call("tanh", r"\tanh"),
     domains=(_ANY,),
     doc="Hyperbolic tangent, elementwise. Between -1 and 1.",
@@ -138,8 +132,7 @@ ACOSH = Elementwise(
     partials=(lambda y, x: RECIPROCAL(SQRT(x - 1.0) * SQRT(x + 1.0)),),  # sqrt(x² - 1), without overflow
     notation=call("acosh", r"\operatorname{arcosh}"),
     domains=(Reals(1.3, 4.0),),
-    doc="The number from 0 up whose hyperbolic cosine is x, elementwise. NaN below 1; the derivative at 1 is "
-    "infinite.",
+    doc="The number from 0 up whose hyperbolic cosine is x, elementwise. NaN below 1; the derivative at 1 is infinite.",
 )
 ATANH = Elementwise(
     "atanh",

@@ -54,9 +54,7 @@ def _updated_shape(x: Any, v: Any, *arrays: Any, index: Index) -> Shape:
     behind = len(region) - len(v.shape)
     if behind < 0 or any(have not in (want, 1) for have, want in zip(v.shape, region[behind:], strict=True)):
         written = written_index(index, ["array"] * len(arrays))
-        raise ShapeError(
-            f"an array of shape {v.shape} does not fit the part [{written}], which has shape {region}."
-        )
+        raise ShapeError(f"an array of shape {v.shape} does not fit the part [{written}], which has shape {region}.")
     return tuple(x.shape)
 
 
@@ -186,9 +184,7 @@ def setitem(value: Value, index: Any, new: Any) -> None:
     _refuse_chain(value)
     node = current(value)
     updated = _updated(SETITEM, node, index, new)
-    if (
-        updated._op is None and node._op is None
-    ):  # nothing is recorded: as if the whole were assigned to `.data`
+    if updated._op is None and node._op is None:  # nothing is recorded: as if the whole were assigned to `.data`
         value._assign(updated._data)
         return
     name = value.name

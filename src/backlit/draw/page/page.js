@@ -14,6 +14,8 @@
   const calm = matchMedia("(prefers-reduced-motion: reduce)");
   let at = 0;
 
+  let first = true;
+
   function show(i, moveFocus) {
     at = Math.max(0, Math.min(steps.length - 1, i));
     const step = steps[at];
@@ -50,8 +52,9 @@
     const current = nodes.get(step.node);
     if (current) {
       if (moveFocus && nodes.has(document.activeElement.id)) current.focus({ preventScroll: true });
-      current.scrollIntoView({ block: "nearest", inline: "nearest", behavior: calm.matches ? "auto" : "smooth" });
+      current.scrollIntoView({ block: "nearest", inline: "nearest", behavior: first || calm.matches ? "auto" : "smooth" });
     }
+    first = false;
   }
 
   function goTo(id) {
