@@ -15,7 +15,7 @@ import numpy as np
 
 from backlit.autodiff.numerical import Nudged, scales_of
 from backlit.autodiff.rules import contribution, fit, tangent
-from backlit.autodiff.slopes import scale_of
+from backlit.autodiff.slopes import Floats, Line, scale_of
 from backlit.autodiff.witness import KINK, WRONG, Judgement, Witness
 from backlit.core.numbers import Abstract, dtype_of, quietly, shape_of, stored, strong
 from backlit.core.op import Attrs, Elementwise, Op
@@ -245,41 +245,42 @@ class _Local:
     def verdict(self) -> tuple[str, tuple[int, ...], Judgement] | None:
         """The mode that is wrong, an element that shows it, and what was found; or a kink; or nothing."""
         x = self.xs[self.index]
-        scale = scale_of(x) if np.ndim(x) == 0 else 1.0
-        line = self.nudged.element(0, 0) if np.ndim(x) == 0 else self.nudged.direction([self.v])
-        v = type(x)(1.0) if np.ndim(x) == 0 else self.v
-        witness = Witness(self.nudged, line, scale, self.noise)
+        if np.ndim(x) == 0:
+            return self._judged(self.nudged.element(0, 0), scale_of(x), type(x)(1.0), (), self.noise)
+        found = self._judged(self.nudged.direction([self.v]), 1.0, self.v, (), self.noise)
+        if found is not None and found[2].finding == KINK:
+            return found
+        return self._worst_element() or found
+
+    def _judged(
+        self, line: Line, scale: float, v: Any, element: tuple[int, ...], noise: Floats
+    ) -> tuple[str, tuple[int, ...], Judgement] | None:
+        """Both rules along a direction of the input, held against nudging along the same line."""
+        witness = Witness(self.nudged, line, scale, noise)
+        x = self.xs[self.index]
         claims: dict[str, Callable[[Any], float]] = {
             "reverse": lambda at: _inner(self.cotangent(at), v),
             "forward": lambda at: self.pushed(at, v),
         }
         for mode, claim in claims.items():
             judgement = witness.judge(claim(x), lambda claim=claim: _doubt(claim, x))  # type: ignore[misc]
-            if judgement.finding == KINK:
-                return mode, (), judgement
-            if judgement.finding == WRONG:
-                return (mode, *self._shown(mode, judgement))
+            if judgement.finding in (KINK, WRONG):
+                return mode, element, judgement
         return None
 
-    def _shown(self, mode: str, judgement: Judgement) -> tuple[tuple[int, ...], Judgement]:
-        """The element of the input that shows the error most, among some."""
+    def _worst_element(self) -> tuple[str, tuple[int, ...], Judgement] | None:
+        """The element of an array that shows an error most, among some."""
         x = self.xs[self.index]
-        if np.ndim(x) == 0:
-            return (), judgement
         wrong = []
-        for flat in np.linspace(0, np.size(x) - 1, min(np.size(x), 12)).astype(int):
+        for flat in np.unique(np.linspace(0, np.size(x) - 1, 6).astype(int)):
             at = tuple(int(i) for i in np.unravel_index(flat, shape_of(x)))
             unit = np.zeros(shape_of(x), dtype_of(x))
             unit[at] = 1
-            got = float(self.cotangent(x)[at]) if mode == "reverse" else self.pushed(x, unit)
-            witness = Witness(self.nudged, self.nudged.element(0, int(flat)), scale_of(x[at]), self.noise)
-            found = witness.judge(got)
-            if found.finding == WRONG:
-                wrong.append((abs(found.claimed - found.value) / (abs(found.value) + found.error), at, found))
-        if not wrong:
-            return (), judgement
-        _, at, found = max(wrong, key=lambda w: w[0])
-        return at, found
+            noise = self.nudged.element_noise(0, int(flat))
+            found = self._judged(self.nudged.element(0, int(flat)), scale_of(x[at]), unit, at, noise)
+            if found is not None and found[2].finding == WRONG:
+                wrong.append(found)
+        return max(wrong, key=lambda w: abs(w[2].claimed - w[2].value) / (abs(w[2].value) + w[2].error), default=None)
 
 
 def _ones_about(like: Any, rng: np.random.Generator) -> Any:

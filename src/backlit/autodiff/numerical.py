@@ -12,7 +12,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Iterable, Sequence
-from functools import wraps
+from functools import partial, wraps
 from itertools import islice
 from typing import Any
 
@@ -232,21 +232,27 @@ class Nudged:
         Where the results jitter far more than rounding could explain, the function itself varies on the finest scale,
         and the jitter is no noise. vs: a direction about as long as the arrays it moves. Cost: 12 evaluations.
         """
-        jitter, shaking = self.jitter(vs), quietly(self.shaking)
-        return np.asarray(np.where(jitter > 300 * shaking, shaking, np.maximum(jitter, shaking)))
+        return self._noise(self.direction(vs), 1.0, True)
 
-    def jitter(self, vs: Sequence[Any]) -> Floats:
-        """The same by how unevenly the results change at points closely spaced along a direction."""
-        line, spacing = self.direction(vs), 64 * self.epsilon
+    def element_noise(self, k: int, index: int) -> Floats:
+        """The same where one element alone moves, which it does exactly."""
+        x = self.datas[k]
+        return self._noise(self.element(k, index), scale_of(x if shape_of(x) == () else x.reshape(-1)[index]), False)
+
+    def _noise(self, line: Line, scale: float, moves_all: bool) -> Floats:
         first = np.zeros(1) if self.weights is not None else np.zeros_like(self.base)
-        changes = [first, *(quietly(line, spacing * k).change for k in range(1, 9))]
-        return rounding_of(np.stack(changes))
+        spacing = 64 * self.epsilon * scale
+        jitter = rounding_of(np.stack([first, *(quietly(line, spacing * k).change for k in range(1, 9))]))
+        shaking = quietly(self._shaking, moves_all)
+        return np.where(jitter > 300 * shaking, shaking, np.maximum(jitter, shaking))
 
-    def shaking(self) -> Floats:
-        """The same by letting each operation round a little differently, and the elements of arrays as well."""
-        moved = [shaken(lambda: self._moved(_rounded(self.datas, seed), 0.0), seed) for seed in range(4)]  # noqa: B023
-        changes = [np.where(np.isfinite(m.change), np.abs(m.change), 0.0) for m in moved]
-        found: Floats = np.max([*changes, moved[0].rounding], axis=0)
+    def _shaking(self, moves_all: bool) -> Floats:
+        """How much the results change where each operation, and each element that moves, rounds a little differently."""
+        found = np.zeros(1) if self.weights is not None else np.zeros_like(self.base)
+        for seed in range(4):
+            datas = _rounded(self.datas, seed) if moves_all else self.datas
+            moved = shaken(partial(self._moved, datas, 0.0), seed)
+            found = np.fmax.reduce([found, np.where(np.isfinite(moved.change), np.abs(moved.change), 0.0), moved.rounding])
         return found
 
     def slope_at(self, line: Line, scale: float, noise: Floats | float) -> tuple[Slope, Slope]:

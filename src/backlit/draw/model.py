@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from types import CodeType
 from typing import Any
 
 import numpy as np
@@ -49,7 +48,7 @@ class _Maker:
         self.output, self.whole, self.search = output, whole, search.strip().lower()
         self.given = {current(each): name for each, name in names.items()}
         self.own: dict[Value, str | None] = {}
-        self.sites: dict[tuple[CodeType, int], Site] = {}
+        self.sites: dict[tuple[int, int], Site] = {}
         self.book = Ledger()
         self.on_path: set[Value] | None = None  # with `only`: what lies on the paths that were asked for
 
@@ -161,9 +160,9 @@ class _Maker:
         """Where a node was made; looked up once for each place in the program."""
         if node._code is None:
             return None
-        key = node._code, node._lasti
+        key = id(node._code), node._lasti
         if key not in self.sites:
-            self.sites[key] = site_of(*key)
+            self.sites[key] = site_of(node._code, node._lasti)
         return self.sites[key]
 
     def _labels(self, groups: Sequence[Group], kept: set[Value]) -> list[tuple[str, bool]]:

@@ -152,7 +152,8 @@ class Answer:
     "infinite", "huge" or "tiny". gradient: a float, an array, or None. headline: the answer in one sentence; story: more
     of it. lines: the derivation by the chain rule; sums: the terms of a sum (of an element). picture: of a whole array.
     findings: what makes it None, zero, NaN, infinite. factors: along the heaviest path, of one that is huge or tiny.
-    notes: simplifications, conventions at kinks, what else `.grad` holds. check: by nudging. expression: of a scalar output.
+    notes: simplifications, conventions at kinks, what else `.grad` holds. check: by nudging. expression: of a
+    small output; where: the values of its variables.
     """
 
     subject: str
@@ -162,6 +163,7 @@ class Answer:
     headline: str
     story: tuple[str, ...] = ()
     expression: str = ""
+    where: str = ""
     lines: tuple[Line, ...] = ()
     sum: Sum | None = None
     picture: Picture | None = None

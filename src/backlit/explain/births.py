@@ -53,7 +53,11 @@ def _told(birth: NonFinite, flow: Flow, names: Names) -> Finding:
         spread = _forward(birth.node, flow, names)
     if spread:
         lines.append(f"    it spread: {spread}")
-    kind = {"leaf": "in an input", "forward": "born in the forward pass", "backward": "born in the backward pass"}
+    kind = {
+        "leaf": "in an input",
+        "forward": "born in the forward pass",
+        "backward": "born in the backward pass",
+    }
     return Finding(kind.get(birth.where, birth.where), "\n".join(lines), remedy, spot_of(birth.node))
 
 
@@ -65,7 +69,11 @@ def _forward(node: Value, flow: Flow, names: Names) -> str:
     """From the node where it was born to the output, along nodes that hold a NaN or an infinity."""
     way = [node]
     for later in flow.order:
-        if later._serial > node._serial and any(x is way[-1] for x in inputs_of(later)) and _is_real_and_bad(later):
+        if (
+            later._serial > node._serial
+            and any(x is way[-1] for x in inputs_of(later))
+            and _is_real_and_bad(later)
+        ):
             way.append(later)
     return _listed(way, names)
 

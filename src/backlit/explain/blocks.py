@@ -131,7 +131,9 @@ def _hop(
         products = np.where(
             np.asarray(local) == 0, 0.0, products
         )  # not chosen: nothing flows, not even 0 · inf
-    return Hop(node, index, result, argument, at, np.asarray(local, np.float64), cotangent, products, scope, inside)
+    return Hop(
+        node, index, result, argument, at, np.asarray(local, np.float64), cotangent, products, scope, inside
+    )
 
 
 def _reached(t: Any) -> tuple[Any, Any]:

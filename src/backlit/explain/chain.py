@@ -104,7 +104,9 @@ def derive(flow: Flow, names: Names, opened: bool) -> tuple[list[Line], list[str
                 notes += [n for n in _notes(unit.result, argument, local, names) if n not in notes]
             value, flows = _value(unit, local, ct)
             shared = uses[x] > 1
-            lines.append(_line(output, unit, x, written, local, ct, value, flows, shared, names, step, spot))
+            lines.append(
+                _line(output, unit, x, argument, written, local, ct, value, flows, shared, names, step, spot)
+            )
             step = ""
             terms.setdefault(x, []).append(value)
             left[x] -= 1
@@ -184,24 +186,27 @@ def _named(node: Value, names: Names) -> dict[Value, str]:
 
 
 def in_product(text: str) -> str:
-    """A factor as it stands in a product: a sum or a negative number in parentheses."""
-    if text.startswith("-"):
-        return f"({text})"
+    """A factor as it stands in a product: in parentheses if it is a formula or a negative number.
+
+    >>> in_product("1 - h**2"), in_product("-2"), in_product("d"), in_product("cos(x + 1)")
+    ('(1 - h**2)', '(-2)', 'd', 'cos(x + 1)')
+    """
     depth = 0
-    for i, letter in enumerate(text):
+    for letter in text:
         depth += (letter in "([") - (letter in ")]")
-        if depth == 0 and letter == " " and text[i : i + 3] in (" + ", " - ", " / ", " * "):
-            return f"({text})" if text[i : i + 3] != " * " else text
-    return text
+        if depth == 0 and letter == " ":
+            return f"({text})"
+    return f"({text})" if text.startswith("-") else text
 
 
 def _line(
-    output: Value, unit: Unit, x: Value, written: Formula | None, local: float, ct: float, value: float,
+    output: Value, unit: Unit, x: Value, argument: int | None, written: Formula | None, local: float, ct: float, value: float,
     flows: bool, shared: bool, names: Names, step: str, spot: Any,
 ) -> Line:  # fmt: skip
     out, name, below = names[output], names[unit.result], names[x]
     direct = unit.result is output
-    left = partial_by(out, below) + (f", {'directly' if direct else f'via {name}'}" if shared else "")
+    which = _which(unit, x, argument)
+    left = partial_by(out, below) + (f", {'directly' if direct else f'via {name}'}{which}" if shared else "")
     via = words("directly") if direct else name_latex(name)
     left_latex = _partial_latex(out, below) + (rf"\Big|_{{{via}}}" if shared else "")
     symbols = written.text if written is not None else partial_by(name, below)
@@ -232,6 +237,14 @@ def _line(
         step, left, tuple(dict.fromkeys(chain)), value, rule, (left_latex, *dict.fromkeys(chain_latex)),
         because, spot,
     )  # fmt: skip
+
+
+def _which(unit: Unit, x: Value, argument: int | None) -> str:
+    """Which of the operands is meant, where a node uses one value twice."""
+    inputs = inputs_of(unit.result)
+    if argument is None or sum(each is x for each in inputs) == 1:
+        return ""
+    return (" (left)", " (right)")[argument] if len(inputs) == 2 else f" (input {argument + 1})"
 
 
 def _partial_latex(above: str, below: str) -> str:
@@ -270,7 +283,10 @@ def _join(output: Value, x: Value, terms: Sequence[float], names: Names) -> Line
     texts = [number_text(t) for t in terms]
     shown = " + ".join([texts[0], *map(in_product, texts[1:])])
     latex = " + ".join(
-        [number_latex(terms[0]), *(_latex_factor(t, number_latex(v)) for t, v in zip(texts[1:], terms[1:], strict=True))]
+        [
+            number_latex(terms[0]),
+            *(_latex_factor(t, number_latex(v)) for t, v in zip(texts[1:], terms[1:], strict=True)),
+        ]
     )
     total = float(sum(terms))
     rule = f"sum of paths: {len(terms)} lead to {below}"
@@ -307,7 +323,8 @@ def _stays(replay: Replay) -> bool:
     x = float(replay.moved._data)
     kind = type(replay.moved._data)
     return all(
-        float(replay.at(kind(x + by * (abs(x) or 1.0)))) == float(replay.output._data) for by in (-1e-4, -1e-6, 1e-6, 1e-4)
+        float(replay.at(kind(x + by * (abs(x) or 1.0)))) == float(replay.output._data)
+        for by in (-1e-4, -1e-6, 1e-6, 1e-4)
     )
 
 
@@ -321,7 +338,12 @@ def _judged(side: Sides, gradient: float, output: str) -> Check:
     margin = 3 * side.error + 1e-12 * max(abs(gradient), abs(side.value))
     agrees = abs(side.value - gradient) <= margin
     if side.value == 0 == side.error and agrees:
-        return Check(0.0, 0.0, "agrees", f"moving it a little both ways does not change {output} at all: nudging agrees.")
+        return Check(
+            0.0,
+            0.0,
+            "agrees",
+            f"moving it a little both ways does not change {output} at all: nudging agrees.",
+        )
     shown = f"{number_text(side.value)} ± {number_text(side.error, 1)}"
     said = f"moving it a little both ways changes {output} {shown} times as much"
     return Check(side.value, side.error, "agrees" if agrees else "differs",

@@ -128,14 +128,18 @@ def _because_of(node: Value, index: int, where: str, x: Value | None = None) -> 
     if isinstance(op, Op) and op.differentiable:
         return Finding("no derivative", f"{where}: {op.name} has no derivative by its input {index + 1}{source}; it only decides "
                        "or says where.", "", spot)  # fmt: skip
-    return Finding("no derivative", f"{where}: {op.name} has no derivative, so no gradient flows through it.", "", spot)
+    return Finding(
+        "no derivative", f"{where}: {op.name} has no derivative, so no gradient flows through it.", "", spot
+    )
 
 
 def _called(x: Value) -> str:
     """`h`, or the source text of what was computed, or its op and line."""
     shown = as_user_sees(x)
     site = shown.site
-    if shown.label or (site is not None and site.source and len(site.source) <= LONGEST and x._op is not None):
+    if shown.label or (
+        site is not None and site.source and len(site.source) <= LONGEST and x._op is not None
+    ):
         return f"`{shown.label or (site and site.source)}`"
     return describe(shown)
 
@@ -161,16 +165,28 @@ def _converted(sources: Iterable[Value], order: Sequence[Value]) -> Iterator[Fin
 
 
 def _same_numbers(c: Value, x: Value) -> bool:
-    if c._op is not None or c is x or c._grad is not INACTIVE or type(x._data) is Abstract or not shape_of(x._data):
+    if (
+        c._op is not None
+        or c is x
+        or c._grad is not INACTIVE
+        or type(x._data) is Abstract
+        or not shape_of(x._data)
+    ):
         return False
-    return isinstance(c._data, np.ndarray) and isinstance(x._data, np.ndarray) and np.shares_memory(c._data, x._data)
+    return (
+        isinstance(c._data, np.ndarray)
+        and isinstance(x._data, np.ndarray)
+        and np.shares_memory(c._data, x._data)
+    )
 
 
 def _conversion(label: str | None) -> re.Pattern[str] | None:
     if not label:
         return None
     name = re.escape(label)
-    return re.compile(rf"\b{name}\.data\b|\b(float|int|asarray|array|item)\({name}\)|\b{name}\.(item|tolist|numpy)\(")
+    return re.compile(
+        rf"\b{name}\.data\b|\b(float|int|asarray|array|item)\({name}\)|\b{name}\.(item|tolist|numpy)\("
+    )
 
 
 def _says(node: Value, pattern: re.Pattern[str]) -> bool:

@@ -56,7 +56,11 @@ def _standouts(g: Any, data: Any, name: str, top: int) -> list[Standout]:
         value = float(g[index])
         if not value:
             break
-        share = f"{100 * value**2 / squares:.0f} % of the squared norm" if squares and np.isfinite(squares) else ""
+        share = (
+            f"{100 * value**2 / squares:.0f} % of the squared norm"
+            if squares and np.isfinite(squares)
+            else ""
+        )
         found.append(Standout(at(name, index), value, share))
     for axis in range(g.ndim if g.ndim > 1 else 0):
         found += _along(g, data, axis)
@@ -83,7 +87,9 @@ def _along(g: Any, data: Any, axis: int) -> list[Standout]:
     if alive.size > 2 and median and np.isfinite(norms.max()) and norms.max() > FAR * median:
         k = int(np.argmax(norms))
         times = number_text(norms[k] / median, 3)
-        found.append(Standout(f"{word} {k}", float(norms[k]), f"the norm of this {word} is {times} times the median"))
+        found.append(
+            Standout(f"{word} {k}", float(norms[k]), f"the norm of this {word} is {times} times the median")
+        )
     if alive.size == count and np.all(flat == flat[0]) and np.all(own == own[0]):
         text = f"all {plural} hold the same numbers and get the same gradient, so they will stay the same: symmetric"
         found.append(Standout(f"all {count} {plural}", float(norms[0]), text))

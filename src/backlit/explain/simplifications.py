@@ -45,14 +45,18 @@ def simplification(flow: Flow, names: Names, node: Value, index: Index) -> str |
     z, weight = at(names[node], index), fraction(scale)
     after = "" if weight == "1" else f" × {weight}"
     head = partial_by(names[flow.output], z)
-    numbers = f"({number_text(p)} - {number_text(y)}){after} = {number_text(scale * (p - y))}"
+    numbers = f"({number_text(p)} - {number_text(y)}){after}"
     if found.kind == "squared error":
-        return f"the derivative of a squared error: {head} = 2 × (prediction - target){after} = 2 × {numbers}."
+        value = number_text(2 * scale * (p - y))
+        return (
+            f"the derivative of a squared error is twice the error: {head} = 2 × (prediction - target){after} "
+            f"= 2 × {numbers} = {value}."
+        )
     target = "" if y not in (0.0, 1.0) else " (the target)" if y else " (not the target)"
     of_z = at(f"{found.function}({names[node]})", index)
     return (
         f"{found.kind} simplify to p - y: {head} = (p - y){after} with p = {of_z} = {number_text(p)} and "
-        f"y = {number_text(y)}{target}: {numbers}."
+        f"y = {number_text(y)}{target}: {numbers} = {number_text(scale * (p - y))}."
     )
 
 
@@ -112,7 +116,9 @@ def _linear_after(flow: Flow, node: Value) -> bool:
                 return False
         elif each._op.name not in _LINEAR:
             return False
-        elif (each._op.name == "multiply" and len(varying) > 1) or (each._op.name == "divide" and 1 in varying):
+        elif (each._op.name == "multiply" and len(varying) > 1) or (
+            each._op.name == "divide" and 1 in varying
+        ):
             return False
     return True
 

@@ -33,7 +33,9 @@ def heaviest(flow: Flow, node: Value, index: Index, opened: bool) -> list[Hop]:
     found: list[Hop] = []
     without: frozenset[Value] = frozenset()
     while node is not flow.output and len(found) < MOST:
-        ways = [(abs(p), h, k) for h in hops(flow, node, index, opened, without) for k, p in enumerate(h.products)]
+        ways = [
+            (abs(p), h, k) for h in hops(flow, node, index, opened, without) for k, p in enumerate(h.products)
+        ]
         if not ways:
             break
         _, hop, k = max(ways, key=lambda way: -1.0 if np.isnan(way[0]) else way[0])
@@ -78,12 +80,20 @@ def factors(flow: Flow, names: Names, path: list[Hop], seed: float) -> tuple[Fac
     for hop in reversed(path):
         factor = float(hop.local[0])
         product *= factor
-        through = hop.scope.name if hop.scope is not None else "" if hop.result._op is None else hop.result._op.name
-        found.append(Factor(at(names[hop.source], hop.element), through, factor, product, spot_of(hop.result)))
+        through = (
+            hop.scope.name if hop.scope is not None else "" if hop.result._op is None else hop.result._op.name
+        )
+        found.append(
+            Factor(at(names[hop.source], hop.element), through, factor, product, spot_of(hop.result))
+        )
     if len(found) <= _SHOWN:
         return tuple(found)
     half = _SHOWN // 2
     hidden = found[half:-half]
-    together = hidden[-1].product / found[half - 1].product if found[half - 1].product else math.prod(f.factor for f in hidden)
+    together = (
+        hidden[-1].product / found[half - 1].product
+        if found[half - 1].product
+        else math.prod(f.factor for f in hidden)
+    )
     between = Factor(f"… {len(hidden)} more", "", together, hidden[-1].product)
     return (*found[:half], between, *found[-half:])

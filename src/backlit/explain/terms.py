@@ -156,7 +156,9 @@ def local_formula(hop: Hop, k: int, names: Names) -> Formula | None:
             continue
         stand_ins[node] = leaf(number)
         written[stand_ins[node]] = at(names[node], broadcast_index(shape_of(node._data), where))
-    partial = rule(stand_ins[hop.result], *(stand_ins[x] for x in inputs_of(hop.result)), **hop.result._extra.attrs)
+    partial = rule(
+        stand_ins[hop.result], *(stand_ins[x] for x in inputs_of(hop.result)), **hop.result._extra.attrs
+    )
     return partial_formula(partial, {node: _bracketed(name) for node, name in written.items()})
 
 
@@ -193,7 +195,9 @@ def _operands(hop: Hop, ks: list[int], names: Names) -> list[str]:
     for bit, k in enumerate(ks):
         weights[hop.index(k)] += 2**bit
     xs[hop.argument] = _unit_like(hop, inputs)
-    found = contribution(op, factors[0], weights[()], None, strong(hop.result._data), xs, hop.result._extra.attrs)
+    found = contribution(
+        op, factors[0], weights[()], None, strong(hop.result._data), xs, hop.result._extra.attrs
+    )
     if found is None:
         return nothing
     places = np.asarray(found[0])
@@ -254,7 +258,13 @@ def _over(fork: Sequence[Hop], names: Names) -> str:
             return f"{count} terms, one for each element of {name}"
         fixed = [f"{axis_word(ndim, a)} {int(hop.at[a][0])}" for a in range(ndim) if a != axis]
         whole = count == shape_of(hop.result._data)[axis]
-        which = f"one for each {word}" if ndim == 2 and whole else f"for {word}s" if ndim == 2 else f"along {word}"
+        which = (
+            f"one for each {word}"
+            if ndim == 2 and whole
+            else f"for {word}s"
+            if ndim == 2
+            else f"along {word}"
+        )
         return f"{count} terms, {which} of {name} in {' and '.join(fixed)}"
     return f"{hop.products.size} terms, for elements of {name}, of shape {shape_of(hop.result._data)}"
 
@@ -291,7 +301,11 @@ def _groups(way: Walk, names: Names, products: Any, owners: Any, size: float) ->
         totals = np.bincount(hop.at[axis], weights=np.abs(products))
         for entry in np.argsort(-totals, kind="stable")[:3]:
             if totals[entry]:
-                add(word, f"{word}{'' if len(hop.at) < 3 else ','} {int(entry)}", products[hop.at[axis] == entry])
+                add(
+                    word,
+                    f"{word}{'' if len(hop.at) < 3 else ','} {int(entry)}",
+                    products[hop.at[axis] == entry],
+                )
                 entries.append(found[-1])
     return found
 

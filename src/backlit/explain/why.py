@@ -61,9 +61,13 @@ def why(
     ∂output/∂a = -2
     """
     if not isinstance(x, Value):
-        raise GraphError(f"why: {type(x).__name__} {x!r:.40} is no value of a graph, so it has no gradient to explain.")
+        raise GraphError(
+            f"why: {type(x).__name__} {x!r:.40} is no value of a graph, so it has no gradient to explain."
+        )
     if of is not None and not isinstance(of, Value):
-        raise GraphError(f"why: of must be a value of a graph, such as the loss, and is {type(of).__name__} {of!r:.40}.")
+        raise GraphError(
+            f"why: of must be a value of a graph, such as the loss, and is {type(of).__name__} {of!r:.40}."
+        )
     place = None if index is None else _place(x, index)
     output = current(of) if of is not None else _newest(x)
     if output is None:
@@ -83,7 +87,9 @@ def _place(x: Value, index: int | Sequence[int]) -> Index:
     for axis, (i, length) in enumerate(zip(given, x.shape, strict=True)):
         i = operator.index(i)
         if not -length <= i < length:
-            raise IndexingError(f"why: index {i} is not on axis {axis} of {describe(x)}, which has length {length}.")
+            raise IndexingError(
+                f"why: index {i} is not on axis {axis} of {describe(x)}, which has length {length}."
+            )
         found.append(i % length)
     return tuple(found)
 
@@ -118,7 +124,9 @@ def _without_output(x: Value) -> Explanation:
         headline = f"{label}.grad is set, but the graph that it came from is gone."
     else:
         headline = f"{label}.grad is None."
-    return Explanation(label, "", "none", x.grad, headline, findings=(finding,), subject_latex=element_latex(label, ()))
+    return Explanation(
+        label, "", "none", x.grad, headline, findings=(finding,), subject_latex=element_latex(label, ())
+    )
 
 
 class _Asked:
@@ -127,7 +135,9 @@ class _Asked:
     def __init__(self, x: Value, output: Value, place: Index | None, top: int, opened: bool) -> None:
         self.x, self.output, self.place, self.top, self.opened = x, output, place, top, opened
         if type(output._data) is Abstract:
-            raise GraphError("why: the output is being traced and has no numbers yet; ask outside the traced function.")
+            raise GraphError(
+                "why: the output is being traced and has no numbers yet; ask outside the traced function."
+            )
         self.ran = output._extra.deposits is not None
         self.nodes = _nodes_of(x, output) or [current(x)]
 
@@ -136,10 +146,19 @@ class _Asked:
         blocked = of_itself(node)
         if blocked is not None or self.output._grad is INACTIVE:
             return self._none(blocked)
-        self.seed = self.output._grad if self.ran and self.output._grad is not None else seed_for(self.output, None, "why")
+        self.seed = (
+            self.output._grad
+            if self.ran and self.output._grad is not None
+            else seed_for(self.output, None, "why")
+        )
         newest = reverse.last_outputs[-1]() if reverse.last_outputs else None
-        self.flow = Flow(self.output, self.seed, self.nodes, left=self.ran and newest is self.output and self.x.ndim > 0)
-        if not any(n is self.output or self.flow.uses.get(n) for n in self.nodes) or self.output not in self.flow.relevant:
+        self.flow = Flow(
+            self.output, self.seed, self.nodes, left=self.ran and newest is self.output and self.x.ndim > 0
+        )
+        if (
+            not any(n is self.output or self.flow.uses.get(n) for n in self.nodes)
+            or self.output not in self.flow.relevant
+        ):
             return self._none(None)
         if not self._leads_there():
             return self._none(None)
@@ -149,7 +168,9 @@ class _Asked:
             for n in self.nodes[:-1]:
                 self.names[n]
         found = self._some()
-        if self.flow.was_left and not _adds_up(found):  # someone has assigned to .grad since, or a mask matters
+        if self.flow.was_left and not _adds_up(
+            found
+        ):  # someone has assigned to .grad since, or a mask matters
             self.flow = Flow(self.output, self.seed, self.nodes)
             self.names = Names(self.flow)
             found = self._some()
@@ -172,10 +193,16 @@ class _Asked:
         out = as_user_sees(self.output).label or "output"
         found = [blocked] if blocked is not None else cuts(self.nodes, self.output)
         if not found:
-            found = cuts([n for n in toposort([self.output]) if n._op is None and n._grad is not INACTIVE], self.output)
+            found = cuts(
+                [n for n in toposort([self.output]) if n._op is None and n._grad is not INACTIVE], self.output
+            )
         because = found[0].kind if found else "no path"
         held = as_user_sees(self.nodes[-1]).grad
-        story = () if held is None else (f"{label}.grad holds numbers all the same: another output's backward() left them.",)
+        story = (
+            ()
+            if held is None
+            else (f"{label}.grad holds numbers all the same: another output's backward() left them.",)
+        )
         return Explanation(
             label, out, "none", None, f"{partial_by(out, label)} is None: {_REASONS.get(because, because)}.", story=story,
             findings=tuple(found), subject_latex=element_latex(label, ()), output_latex=element_latex(out, ()),
@@ -204,7 +231,9 @@ class _Asked:
         name = as_user_sees(self.nodes[-1]).label or "x"
         seed = np.asarray(self.seed)
         if seed.ndim or float(seed) != 1.0:
-            notes.append(f"backward() was given a seed, {number_text(self.seed)}; all derivatives are multiplied by it.")
+            notes.append(
+                f"backward() was given a seed, {number_text(self.seed)}; all derivatives are multiplied by it."
+            )
         deposits = [d for d in self.output._extra.deposits or () if d[0] in self.flow.starts]
         before = deposits[0][1] if deposits else None
         if before is not None:
@@ -213,28 +242,41 @@ class _Asked:
             if shape_of(gradient) and self.place is None:
                 what = f"of norm {number_text(float(np.linalg.norm(b)))}"
             else:
-                what = f"{number_text(float(b[place]))}, which makes {number_text(float(b[place] + g[place]))}"
+                what = (
+                    f"{number_text(float(b[place]))}, which makes {number_text(float(b[place] + g[place]))}"
+                )
             notes.append(
                 f"{name}.grad was not empty when backward() ran: it added this to what an earlier backward() had left "
                 f"there, {what}. Call zero_grad() before each backward() to start from nothing."
             )
         if len(self.nodes) > 1:
-            notes.append(f"{name} was assigned to while the output was computed: {len(self.nodes)} values of it were used.")
+            notes.append(
+                f"{name} was assigned to while the output was computed: {len(self.nodes)} values of it were used."
+            )
         elif as_user_sees(self.nodes[0]) is not self.x and current(self.x) is not self.nodes[0]:
-            notes.append(f"{name} has been assigned to since; this is about the value that the graph was computed from.")
+            notes.append(
+                f"{name} has been assigned to since; this is about the value that the graph was computed from."
+            )
         return notes
 
     # -- one element -----------------------------------------------------------------------------------------
 
     def element(
-        self, nodes: list[Value], index: Index, opened: bool, without: frozenset[Value], ct: float | None = None
+        self,
+        nodes: list[Value],
+        index: Index,
+        opened: bool,
+        without: frozenset[Value],
+        ct: float | None = None,
     ) -> Explanation:
         """The derivative of the output by one element. without: uses that another explanation told of already."""
         node, flow, names = nodes[-1], self.flow, self.names
         label = names.element(node, index)
         if ct is None:
             ct = float(sum(np.asarray(flow.cotangent(n), np.float64)[index] for n in nodes))
-        state = "nan" if np.isnan(ct) else "infinite" if np.isinf(ct) else "zero" if ct == 0 else size_state(ct)
+        state = (
+            "nan" if np.isnan(ct) else "infinite" if np.isinf(ct) else "zero" if ct == 0 else size_state(ct)
+        )
         head = f"{partial_by(self.out, label)} = {number_text(ct)}"
         base = Explanation(
             label, self.out, state, ct, head, expression=self._expression(),
@@ -258,7 +300,13 @@ class _Asked:
         return base
 
     def _told(
-        self, base: Explanation, nodes: list[Value], index: Index, opened: bool, without: frozenset[Value], ct: float
+        self,
+        base: Explanation,
+        nodes: list[Value],
+        index: Index,
+        opened: bool,
+        without: frozenset[Value],
+        ct: float,
     ) -> Explanation:
         """The derivation, or the sum of terms."""
         flow, names = self.flow, self.names
@@ -266,10 +314,12 @@ class _Asked:
             few = len(flow.relevant) <= MOST_FOLDED
             if few and len(chain.units_of(flow, opened)) <= chain.MOST_LINES and np.asarray(self.seed) == 1.0:
                 lines, notes = chain.derive(flow, names, opened)
+                said = (simplification(flow, names, n, ()) for n in flow.order if n in flow.relevant)
+                notes += [each for each in said if each is not None]
                 self.out = names[flow.output]
                 head = f"{partial_by(self.out, names[nodes[0]])} = {number_text(ct)}"
                 return replace(
-                    base, headline=head, output=self.out, lines=tuple(lines), notes=tuple(notes), sum=None,
+                    base, headline=head, output=self.out, lines=tuple(lines), notes=tuple(notes), sum=None, where=self._where(),
                     check=chain.check(flow, nodes[0], ct, self.out), output_latex=element_latex(self.out, ()),
                 )  # fmt: skip
         way = self._walk(nodes, index, opened, without)
@@ -346,7 +396,11 @@ class _Asked:
             op = hop.result._op
             assert op is not None
             rule = rule_name(op, [x._grad is not INACTIVE for x in inputs_of(hop.result)])
-            if rule.startswith("chain rule") and (law := chain.general_law(hop.result)) and not (found and found.because):
+            if (
+                rule.startswith("chain rule")
+                and (law := chain.general_law(hop.result))
+                and not (found and found.because)
+            ):
                 rule = f"{rule}: {law}"
         symbols = () if found is None else (found.text, found.numbers)
         latex = () if found is None else (found.latex, found.numbers_latex)
@@ -375,7 +429,10 @@ class _Asked:
         if seen.not_finite:
             base = replace(base, picture=None if seen.not_finite == size else seen)
             state = "nan" if np.any(np.isnan(gradient)) else "infinite"
-            return self._born(replace(base, state=state, headline=f"{head}: {seen.not_finite} of {size} are not finite."), self.nodes)
+            return self._born(
+                replace(base, state=state, headline=f"{head}: {seen.not_finite} of {size} are not finite."),
+                self.nodes,
+            )
         if seen.zeros == size:
             return self._zero(base, head, size)
         index = largest_at(gradient)
@@ -405,7 +462,9 @@ class _Asked:
         found = zero_findings(self.flow, self.names, [(n, place) for n in self.nodes for place in places])
         looked = () if len(places) == size else (f"{len(places)} of its {size} elements were looked at.",)
         headline = f"{head}: exactly zero: {_causes(found)}"
-        return replace(base, state="zero", headline=headline, findings=tuple(found), story=looked, picture=None)
+        return replace(
+            base, state="zero", headline=headline, findings=tuple(found), story=looked, picture=None
+        )
 
     # -- NaN and infinities ----------------------------------------------------------------------------------
 
@@ -416,10 +475,17 @@ class _Asked:
         first = found[0].kind
         return replace(base, findings=tuple(found), headline=f"{base.headline.rstrip('.')}: {first}.")
 
+    def _where(self) -> str:
+        """The values of the variables of a small graph."""
+        leaves = [n for n in self.flow.order if n._op is None and as_user_sees(n).label is not None]
+        return ", ".join(f"{self.names[n]} = {number_text(n._data)}" for n in leaves) if self._expression() else ""
+
     def _expression(self) -> str:
         if len(self.flow.order) > 40 or shape_of(self.output._data):
             return ""
-        names = {n: self.names[n] for n in self.flow.order if n._op is None and as_user_sees(n).label is not None}
+        names = {
+            n: self.names[n] for n in self.flow.order if n._op is None and as_user_sees(n).label is not None
+        }
         text = expression_text(self.output, names)
         return text if len(text) <= MOST_EXPRESSION and "…" not in text else ""
 
@@ -449,7 +515,9 @@ def _causes(found: Sequence[Finding]) -> str:
 
 def _place_text(fork: Sequence[Hop]) -> str:
     spot = spot_of(fork[0].result)
-    return f" ({spot})" if spot is not None and len(fork) == 1 else ""
+    if spot is None or len(fork) > 1:
+        return ""
+    return f" ({spot.file}:{spot.line}, {spot.text})" if 0 < len(spot.text) <= 60 else f" ({spot.file}:{spot.line})"
 
 
 def _seed_at(seed: Any, path: list[Hop]) -> float:

@@ -54,8 +54,9 @@ def fragment(answer: Answer, depth: int) -> str:
 
 def _answer(answer: Answer, depth: int, heading: str) -> str:
     parts = [f"<{heading}>{escape(answer.headline)}</{heading}>"]
+    where = f"<br><small>at {escape(answer.where)}</small>" if answer.where else ""
     if answer.expression:
-        parts.append(f"<p><code>{escape(answer.output)} = {escape(answer.expression)}</code></p>")
+        parts.append(f"<p><code>{escape(answer.output)} = {escape(answer.expression)}</code>{where}</p>")
     parts += [_finding(finding) for finding in answer.findings]
     if answer.lines:
         parts.append(_lines(answer.lines))
@@ -72,8 +73,11 @@ def _answer(answer: Answer, depth: int, heading: str) -> str:
     return "".join(parts)
 
 
-def _spot(spot: Spot | None) -> str:
-    return "" if spot is None else f'<span class="spot">{escape(str(spot))}</span>'
+def _spot(spot: Spot | None, again: bool = False) -> str:
+    if spot is None:
+        return ""
+    shown = f"{spot.file}:{spot.line}" if again else str(spot)
+    return f'<span class="spot">{escape(shown)}</span>'
 
 
 def _row(cells: Iterable[str], kinds: Sequence[str] = ()) -> str:
@@ -90,10 +94,13 @@ def _table(head: Sequence[str], rows: Iterable[str]) -> str:
 
 
 def _lines(lines: Sequence[Line]) -> str:
-    rows = []
+    rows, before = [], None
     for line in lines:
         if line.step:
-            rows.append(f'<tr class="step"><th colspan="2" scope="colgroup">{escape(line.step)}</th><td>{_spot(line.spot)}</td></tr>')
+            spot, before = _spot(line.spot, line.spot == before), line.spot
+            rows.append(
+                f'<tr class="step"><th colspan="2" scope="colgroup">{escape(line.step)}</th><td>{spot}</td></tr>'
+            )
         because = f" because {' and '.join(line.because)}" if line.because else ""
         rule = f'<span class="rule">{escape(line.rule)}</span>'
         rows.append(_row([escape(line.left), escape(chain_text(line) + because), rule]))
@@ -118,9 +125,15 @@ def _sum(answer: Answer, total: Sum, depth: int) -> str:
     rows.append(_row(["", "<b>sum</b>", "", f"<b>{number_text(total.total)}</b>", ""], ["", "", "", "n"]))
     parts = [_table(("#", "through", "cotangent × local derivative", "contributes", "share"), rows)]
     if total.groups:
-        groups = [_row([escape(g.label), number_text(g.value), _bar(g.value, g.share)], ["", "n"]) for g in total.groups]
+        groups = [
+            _row([escape(g.label), number_text(g.value), _bar(g.value, g.share)], ["", "n"])
+            for g in total.groups
+        ]
         parts.append(_table(("added up by", "contributes", "share"), groups))
-    parts += [f"<p><small>{escape(note)}</small></p>" for note in dict.fromkeys(t.note for t in total.terms if t.note)]
+    parts += [
+        f"<p><small>{escape(note)}</small></p>"
+        for note in dict.fromkeys(t.note for t in total.terms if t.note)
+    ]
     for term in total.terms if depth > 0 else ():
         ahead = answer.ahead(term.number)
         if ahead is not None:

@@ -23,7 +23,14 @@ def latex(answer: Answer) -> str:
 
 def words(sentence: str) -> str:
     """Plain words within mathematics."""
-    table = {"\\": r"\textbackslash ", "~": r"\sim ", "^": r"\hat{}", "²": r"$^2$", "³": r"$^3$", "·": r"$\cdot$"}
+    table = {
+        "\\": r"\textbackslash ",
+        "~": r"\sim ",
+        "^": r"\hat{}",
+        "²": r"$^2$",
+        "³": r"$^3$",
+        "·": r"$\cdot$",
+    }
     table |= {"×": r"$\times$", "∂": r"$\partial$", "…": r"\dots ", "≥": r"$\ge$", "±": r"$\pm$", "−": "-"}
     table |= {c: f"\\{c}" for c in "#$%&_{}"}
     return rf"\text{{{''.join(table.get(c, c) for c in sentence)}}}"

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from backlit.explain.answer import Answer, Finding, Line, Picture, Sum
 from backlit.explain.formula import equals, number_text
+from backlit.explain.naming import Spot
 from backlit.explain.terms import term_text
 
 NARROWEST = 50
@@ -15,7 +16,10 @@ NARROWEST = 50
 def text(answer: Answer, width: int = 100) -> str:
     """The whole answer. Lines keep within the width, unless a formula or a line of the program is longer."""
     width = max(width, NARROWEST)
-    blocks = [_wrapped(answer.headline, width, ""), *([_expression(answer, width)] if answer.expression else [])]
+    blocks = [
+        _wrapped(answer.headline, width, ""),
+        *([_expression(answer, width)] if answer.expression else []),
+    ]
     blocks += [_finding(f, width) for f in answer.findings]
     if answer.lines:
         blocks.append(_lines(answer.lines, width))
@@ -25,7 +29,7 @@ def text(answer: Answer, width: int = 100) -> str:
     if answer.sum is not None:
         blocks.append(_sum(answer.sum, width))
     if answer.factors:
-        blocks.append(_factors(answer))
+        blocks.append(_factors(answer, width))
     blocks += [_wrapped(f"Note: {note}", width) for note in answer.notes]
     if answer.check is not None:
         blocks.append(_wrapped(f"Check: {answer.check.text}", width))
@@ -44,7 +48,8 @@ def _wrapped(sentence: str, width: int, indent: str = "  ") -> list[str]:
 
 
 def _expression(answer: Answer, width: int) -> list[str]:
-    return _wrapped(f"{answer.output} = {answer.expression}", width)
+    lines = _wrapped(f"{answer.output} = {answer.expression}", width)
+    return lines + (_wrapped(f"at {answer.where}", width, "    ") if answer.where else [])
 
 
 def value_text(x: float) -> str:
@@ -59,15 +64,14 @@ def chain_text(line: Line) -> str:
 
 def _lines(lines: Sequence[Line], width: int) -> list[str]:
     found: list[str] = []
+    before = None
     for line in lines:
         if line.step:
             if found:
                 found.append("")
-            beside = f"# {line.spot}" if line.spot is not None and line.spot.text else ""
-            gap = max(2, width // 2 - len(line.step) - 2) if len(line.step) + len(beside) + 4 <= width else 0
-            found.append(f"  {line.step}" + (" " * gap + beside if gap and beside else ""))
-            if beside and not gap:
-                found.append(f"      {beside}")
+            step = f"  {line.step:{width // 2 - 2}}"
+            found.append(f"{step}  {beside(line.spot, width - len(step) - 2, line.spot == before)}".rstrip())
+            before = line.spot
         rule = f"   [{line.rule}]" if line.rule else ""
         because = f" because {' and '.join(line.because)}" if line.because else ""
         whole = f"    {line.left} {chain_text(line)}{because}"
@@ -78,6 +82,15 @@ def _lines(lines: Sequence[Line], width: int) -> list[str]:
         else:
             found.append(whole + rule)
     return found
+
+
+def beside(spot: Spot | None, room: int, again: bool = False) -> str:
+    """A line of the program as a comment, cut to the room there is; only its number if it was shown just before."""
+    if spot is None or not spot.text:
+        return ""
+    text = f"# {spot.file}:{spot.line}" + ("" if again else f"  {spot.text}")
+    room = max(room, 24)
+    return text if len(text) <= room else text[: room - 1] + "…"
 
 
 def percent(share: float) -> str:
@@ -121,7 +134,7 @@ def _finding(finding: Finding, width: int) -> list[str]:
         for line in (_wrapped(part, width) if not part.startswith("    ") else [f"  {part.rstrip()}"])
     ]
     if finding.spot is not None and str(finding.spot.line) not in finding.text:
-        lines.append(f"      {finding.spot}")
+        lines.append(f"      {beside(finding.spot, width - 6)}")
     if finding.remedy:
         lines += _wrapped(finding.remedy, width, "    ")
     return lines
@@ -142,10 +155,15 @@ def _picture(p: Picture, width: int) -> list[str]:
     return lines
 
 
-def _factors(answer: Answer) -> list[str]:
+def _factors(answer: Answer, width: int) -> list[str]:
     rows = [("through", "factor", "product", "")]
     rows += [
-        (f"{f.through} → {f.label}" if f.through else f.label, number_text(f.factor, 4), number_text(f.product, 4), "" if f.spot is None else f"# {f.spot}")
+        (
+            f"{f.through} → {f.label}" if f.through else f.label,
+            number_text(f.factor, 4),
+            number_text(f.product, 4),
+            beside(f.spot, width // 2),
+        )
         for f in answer.factors
     ]
     w = [max(len(row[i]) for row in rows) for i in range(3)]

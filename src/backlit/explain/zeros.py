@@ -82,9 +82,7 @@ def _unreached(causes: dict[tuple[str, Value], _Cause], names: Names, hop: Hop) 
     """A use of which no element depends on this one: the element was not taken, or it met zeros only."""
     node, element = hop.result, at(names[hop.source], hop.element)
     op, inputs = node._op, inputs_of(node)
-    others = [
-        i for i, x in enumerate(inputs) if i != hop.argument and dtype_of(x._data).kind == "f"
-    ]
+    others = [i for i, x in enumerate(inputs) if i != hop.argument and dtype_of(x._data).kind == "f"]
     if isinstance(op, Linear) and others and not op.jointly:
         met = _meets(hop)
         if met is not None:
@@ -101,7 +99,10 @@ def _meets(hop: Hop) -> Any:
     node = hop.result
     op = node._op
     assert op is not None
-    xs = [np.ones_like(strong(x._data)) if dtype_of(x._data).kind == "f" else strong(x._data) for x in inputs_of(node)]
+    xs = [
+        np.ones_like(strong(x._data)) if dtype_of(x._data).kind == "f" else strong(x._data)
+        for x in inputs_of(node)
+    ]
     assert hop.argument is not None
     unit = np.zeros(shape_of(xs[hop.argument]))
     unit[hop.element] = 1
@@ -123,11 +124,19 @@ def _flat(causes: dict[tuple[str, Value], _Cause], names: Names, hop: Hop, k: in
     value = there[hop.argument]
     shown = "?" if value is None else number_text(value)
     if op.name in _RECTIFIERS:
-        _add(causes, "dead relu", node, f"{x} = {shown} is not above 0, so {op.name} passes nothing back", None)
+        _add(
+            causes, "dead relu", node, f"{x} = {shown} is not above 0, so {op.name} passes nothing back", None
+        )
     elif op.name == "where":
         _add(causes, "masked", node, f"where() did not choose {x}, so nothing flows to it", None)
     elif op.selects:
-        _add(causes, "not chosen", node, f"{op.name} did not choose {x} = {shown}, so nothing flows to it", None)
+        _add(
+            causes,
+            "not chosen",
+            node,
+            f"{op.name} did not choose {x} = {shown}, so nothing flows to it",
+            None,
+        )
     elif op.name == "multiply":
         other = inputs[1 - hop.argument]
         label = at(names[other], broadcast_index(shape_of(other._data), where))
@@ -137,7 +146,13 @@ def _flat(causes: dict[tuple[str, Value], _Cause], names: Names, hop: Hop, k: in
     else:
         y = number_text(float(np.asarray(node._data)[where]))
         if len(inputs) == 1 and _levels_off(op, node, there[0]):
-            _add(causes, "saturated", node, f"{op.name}({x} = {shown}) = {y} has levelled off: its slope is 0 to rounding", None)
+            _add(
+                causes,
+                "saturated",
+                node,
+                f"{op.name}({x} = {shown}) = {y} has levelled off: its slope is 0 to rounding",
+                None,
+            )
         else:
             _add(causes, "zero derivative", node, f"the partial of {op.name} by {x} = {shown} is 0", None)
 
