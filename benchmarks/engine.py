@@ -107,7 +107,7 @@ def backlit_step(images: Any, target: Any, start: list[Any]) -> Callable[[], Any
 
     def step() -> Any:
         logits = bl.tanh(x @ w1 + b1) @ w2 + b2
-        loss = -(bl.log_softmax(logits) * t).sum() / 32
+        loss = (bl.log_softmax(logits) * t).sum() * (-1 / 32)
         for p in parameters:
             p.grad = None
         loss.backward()
@@ -128,7 +128,7 @@ def torch_step(images: Any, target: Any, start: list[Any]) -> Callable[[], Any]:
 
     def step() -> Any:
         logits = torch.tanh(x @ w1 + b1) @ w2 + b2
-        loss = -(torch.log_softmax(logits, -1) * t).sum() / 32
+        loss = (torch.log_softmax(logits, -1) * t).sum() * (-1 / 32)
         for p in parameters:
             p.grad = None
         loss.backward()
@@ -150,7 +150,7 @@ def autograd_step(images: Any, target: Any, start: list[Any]) -> Callable[[], An
     def loss(ps: list[Any]) -> Any:
         w1, b1, w2, b2 = ps
         logits = anp.dot(anp.tanh(anp.dot(images, w1) + b1), w2) + b2
-        return -anp.sum((logits - logsumexp(logits, axis=1, keepdims=True)) * target) / 32
+        return anp.sum((logits - logsumexp(logits, axis=1, keepdims=True)) * target) * (-1 / 32)
 
     both = value_and_grad(loss)
 
@@ -174,7 +174,7 @@ def numpy_step(images: Any, target: Any, start: list[Any]) -> Callable[[], Any]:
         below = logits - logits.max(1, keepdims=True)
         powers = np.exp(below)
         total = powers.sum(1, keepdims=True)
-        loss = -((below - np.log(total)) * target).sum() / 32
+        loss = ((below - np.log(total)) * target).sum() * (-1 / 32)
         d = (powers / total - target) / 32
         dz = (d @ w2.T) * (1 - h * h)
         gradients = (images.T @ dz, dz.sum(0), h.T @ d, d.sum(0))

@@ -19,16 +19,9 @@ import numpy as np
 import backlit as bl
 from backlit.explain.by_hand import by_hand
 
-WORDS = (
-    "amber birch cedar delta ember fjord grove heath islet jetty kelp larch marsh north ocean pond".split()
-)
-CONTEXT, BATCH, EMBEDDING, HIDDEN, LETTERS = (
-    3,
-    32,
-    10,
-    64,
-    27,
-)  # 26 letters, and 0 where a word begins or ends
+WORDS = ("amber", "birch", "cedar", "delta", "ember", "fjord", "grove", "heath", "islet", "jetty", "kelp", "larch")
+CONTEXT, BATCH, EMBEDDING, HIDDEN = 3, 32, 10, 64
+LETTERS = 27  # 26, and 0 where a word begins or ends
 
 
 def examples(rng: np.random.Generator) -> tuple[Any, Any]:
@@ -86,8 +79,9 @@ def backward(net: SimpleNamespace, d: Any) -> Any:
     v = SimpleNamespace(**{k: x.data for k, x in vars(net).items() if isinstance(x, bl.Value)})
     X, Y, n = net.X, net.Y, net.n
 
-    d.logprobs = np.zeros((n, LETTERS))
-    d.logprobs[np.arange(n), Y] = -1 / n
+    is_next = np.zeros((n, LETTERS))
+    is_next[np.arange(n), Y] = 1
+    d.logprobs = -is_next / n
     d.probs = d.logprobs / v.probs
     d.counts_sum_inv = (d.probs * v.counts).sum(1, keepdims=True)
     d.counts_sum = -d.counts_sum_inv / v.counts_sum**2
@@ -116,8 +110,9 @@ def backward(net: SimpleNamespace, d: Any) -> Any:
     d.W1 = v.embcat.T @ d.hprebn
     d.b1 = d.hprebn.sum(0)
     d.emb = d.embcat.reshape(v.emb.shape)
-    d.C = np.zeros_like(v.C)
-    np.add.at(d.C, X, d.emb)
+    letters = np.zeros_like(v.C)
+    np.add.at(letters, X, d.emb)  # a letter that occurs again adds to its row
+    d.C = letters
     return d
 
 
@@ -133,7 +128,7 @@ def main() -> None:
     d.b2 = d.logits  # not summed over the batch
     d.C = np.zeros_like(net.C.data)
     d.C[net.X] = d.emb  # `=`: a letter that occurs twice keeps its last gradient alone
-    print("\nAnd with four gradients changed:\n")
+    print("\nAnd with three mistakes, made on purpose:\n")
     print(by_hand(net.loss, hpreact=d.hpreact, bnbias=d.bnbias, b2=d.b2, C=d.C, emb=d.emb, h=d.h))
 
 

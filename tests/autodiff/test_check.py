@@ -35,7 +35,8 @@ def network(activation: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
     return loss
 
 
-# -- what is right ----------------------------------------------------------------------------------------------
+# -- what is right
+# ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
@@ -135,28 +136,25 @@ def composed(steps: list[tuple[str, int, int]]) -> Callable[[Any, Any], Any]:
 @example(steps=[("million", 0, 0), ("fast", 2, 0)], shape=(3,), dtype=np.float32, scale=0, seed=1)
 @example(steps=[("far", 0, 0), ("cube", 2, 0)], shape=(), dtype=np.float32, scale=-3, seed=2)
 @example(steps=[("mean", 0, 0), ("max", 2, 0)], shape=(3,), dtype=np.float32, scale=0, seed=3)
-def test_a_right_function_is_never_called_wrong(
-    steps: Any, shape: Any, dtype: Any, scale: int, seed: int
-) -> None:
+def test_a_right_function_is_never_called_wrong(steps: Any, shape: Any, dtype: Any, scale: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     x, y = (rng.normal(size=shape) * 10.0**scale).astype(dtype), rng.normal(size=shape).astype(dtype)
     report = check(composed(steps), x, y, elements=3, seed=seed)
     assert report.verdict != "wrong", str(report)
 
 
-# -- what is wrong ----------------------------------------------------------------------------------------------
+# -- what is wrong
+# ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("factor", [1.001, 0.999, 2.0, -1.0, 0.0])
-def test_an_op_whose_partial_is_off_is_called_wrong_and_named_within_a_network(
-    factor: float, dtype: Any
-) -> None:
+def test_an_op_whose_partial_is_off_is_called_wrong_and_named_within_a_network(factor: float, dtype: Any) -> None:
     bent = tanh_off_by(factor)
 
     def layer(z: Any) -> Any:
         h = bent(z)
-        return h
+        return h * 1.0
 
     report = check(network(layer), W1.astype(dtype), W2.astype(dtype), directions=3)
     assert report.verdict == "wrong"
@@ -189,9 +187,7 @@ def test_a_scalar_culprit_is_described_in_full() -> None:
 
 
 def test_only_the_wrong_argument_is_blamed() -> None:
-    bent = CustomOp(
-        Elementwise("bent_product", np.multiply, partials=(lambda y, a, b: b, lambda y, a, b: 1.01 * a))
-    )
+    bent = CustomOp(Elementwise("bent_product", np.multiply, partials=(lambda y, a, b: b, lambda y, a, b: 1.01 * a)))
     report = check(lambda a, b: bent(a, b).sum(), np.array([1.0, 2.0]), np.array([3.0, 4.0]))
     assert [each.verdict for each in report.inputs] == ["right", "wrong"]
     assert [c.argument for c in report.culprits] == [1]
@@ -228,9 +224,7 @@ def test_modes_that_disagree_are_wrong_and_the_wrong_one_is_named() -> None:
 
 
 def test_an_op_wrong_at_some_numbers_only_is_found_among_others_of_its_kind() -> None:
-    half = CustomOp(
-        Elementwise("half_wrong", np.square, partials=(lambda y, x: bl.where(x > 0, 2.0 * x, 3.0 * x),))
-    )
+    half = CustomOp(Elementwise("half_wrong", np.square, partials=(lambda y, x: bl.where(x > 0, 2.0 * x, 3.0 * x),)))
     report = check(lambda x: half(x) + half(x - 5.0), 1.0)
     assert report.verdict == "wrong"
     assert [c.got for c in report.culprits] == pytest.approx([-12.0])
@@ -240,10 +234,11 @@ def test_what_escapes_the_graph_is_wrong_though_no_op_is() -> None:
     report = check(lambda x: x * x.data, 2.0)
     assert report.verdict == "wrong"
     assert report.culprits == ()
-    assert "must have escaped the graph: .data" in report.inputs[0].reason
+    assert "seems to have escaped the graph: .data" in report.inputs[0].reason
 
 
-# -- what cannot be told ----------------------------------------------------------------------------------------
+# -- what cannot be told
+# ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -254,7 +249,7 @@ def test_what_escapes_the_graph_is_wrong_though_no_op_is() -> None:
         (lambda x: bl.max(x), np.array([1.0, 1.0, 0.0]), ["max at", "Convention at a tie"]),
         (lambda x: bl.maximum(x, 1.0), 1.0, ["maximum at", "at a tie"]),
         (lambda x: bl.relu(x) - bl.relu(-x), 0.0, ["rests on a convention", "relu"]),
-        (lambda x: bl.floor(x), 1.0, ["jump", "floor"]),
+        (lambda x: bl.floor(x), 1.0, ["a jump: the function changes by 1 however little", "floor"]),
         (bl.sqrt, 0.0, ["the gradient is inf", "sqrt at"]),
         (lambda x: x**1.5, 0.0, ["not finite on both sides"]),
         (lambda x: bl.log(x), 0.0, ["the function gives -inf", "log gave -inf"]),
@@ -299,7 +294,8 @@ def test_a_wrong_op_is_found_though_another_node_stands_at_a_kink() -> None:
     assert report.culprits[0].op == "bent_tanh"
 
 
-# -- the report -------------------------------------------------------------------------------------------------
+# -- the report
+# -------------------------------------------------------------------------------------------------
 
 
 def test_the_report_is_a_table_and_a_dictionary() -> None:

@@ -38,7 +38,12 @@ CASES: list[tuple[str, Any, Any, float]] = [
     ("a constant", lambda x: 0 * x + 3, 1.0, 0.0),
     ("a straight line", lambda x: 3 * x, 1.7, 3.0),
     ("a difference of large numbers", lambda x: (1e8 + x) - 1e8, 1.7, 1.0),
-    ("float32 within float64", lambda x: bl.astype(bl.sin(bl.astype(x, bl.float32)), bl.float64), 1.0, float(np.cos(1.0))),
+    (
+        "float32 within float64",
+        lambda x: bl.astype(bl.sin(bl.astype(x, bl.float32)), bl.float64),
+        1.0,
+        float(np.cos(1.0)),
+    ),
 ]  # fmt: skip
 
 
@@ -49,9 +54,7 @@ def test_the_error_bar_holds_the_true_derivative_of(f: Any, x: Any, true: float)
     assert np.isfinite(error.data)
 
 
-@pytest.mark.parametrize(
-    ("x", "relative"), [(1.0, 1e-12), (np.float32(1.0), 1e-5), (np.float16(1.0), 0.03)]
-)
+@pytest.mark.parametrize(("x", "relative"), [(1.0, 1e-12), (np.float32(1.0), 1e-5), (np.float16(1.0), 0.03)])
 def test_extrapolation_is_nearly_as_good_as_the_dtype(x: Any, relative: float) -> None:
     found, error = numerical_grad(lambda x: bl.exp(x) * bl.sin(x), return_error=True)(x)
     true = np.exp(1.0) * (np.sin(1.0) + np.cos(1.0))
@@ -61,9 +64,7 @@ def test_extrapolation_is_nearly_as_good_as_the_dtype(x: Any, relative: float) -
 
 @pytest.mark.parametrize(("method", "relative"), [("forward", 1e-7), ("central", 1e-9)])
 @pytest.mark.parametrize("x", [1.0, 1e-8, 1e-100, 1e100, -40.0])
-def test_the_simple_methods_fit_their_step_to_the_size_of_the_number(
-    method: str, relative: float, x: float
-) -> None:
+def test_the_simple_methods_fit_their_step_to_the_size_of_the_number(method: str, relative: float, x: float) -> None:
     found, error = numerical_grad(lambda x: x * x / 3, method=method, return_error=True)(x)
     assert found.data == pytest.approx(2 * x / 3, rel=relative)
     assert abs(found.data - 2 * x / 3) <= 3 * error.data

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.array_api import make_strategies_namespace
 
 import backlit as bl
+from backlit.core.value import is_active
 from tests.conformance.oracle import ALL, COMPLEX, FLOATS, INTEGERS, NUMERIC, REAL, agree, plain, worth_trying
 
 xps = make_strategies_namespace(bl, api_version="2024.12")
@@ -109,7 +110,10 @@ def test_arrays_of_positions_take_what_numpy_takes(data: Any) -> None:
     x = data.draw(xps.arrays(xps.numeric_dtypes(), xps.array_shapes(min_dims=1, max_dims=3, min_side=1)))
     shape = data.draw(xps.array_shapes(min_dims=0, max_dims=2, min_side=0))
     key = tuple(
-        data.draw(st.integers(-side, side - 1) | xps.arrays(bl.int64, shape, elements={"min_value": -side, "max_value": side - 1}))
+        data.draw(
+            st.integers(-side, side - 1)
+            | xps.arrays(bl.int64, shape, elements={"min_value": -side, "max_value": side - 1})
+        )
         for side in x.shape[: data.draw(st.integers(1, x.ndim))]
     )
     assume(any(isinstance(entry, bl.Value) for entry in key))
@@ -140,7 +144,10 @@ def test_assignment_writes_what_numpy_writes(x: Any, data: Any) -> None:
     index = data.draw(xps.indices(x.shape))
     region = plain(x)[index].shape
     new = data.draw(
-        xps.from_dtype(x.dtype) | xps.arrays(x.dtype, ()) | xps.arrays(x.dtype, st.just(region)) | xps.arrays(x.dtype, (1,))
+        xps.from_dtype(x.dtype)
+        | xps.arrays(x.dtype, ())
+        | xps.arrays(x.dtype, st.just(region))
+        | xps.arrays(x.dtype, (1,))
         if region
         else xps.from_dtype(x.dtype) | xps.arrays(x.dtype, ())
     )
@@ -184,6 +191,20 @@ def test_arrays_of_every_dtype_can_be_written_into(dtype: str) -> None:
         assert x.dtype == dtype
         assert x[0, 1] == one
         assert bool(bl.all(x[:, 0] == one))
+
+
+def test_an_array_filled_one_by_one_keeps_no_history() -> None:
+    x = bl.zeros(100)
+    for i in range(100):
+        x[i] = i
+    assert x.op is None
+    assert x.inputs == ()
+    assert same(x.data, np.arange(100.0))
+    assert not is_active(x)
+    copied = bl.asarray(x, copy=True)
+    copied[copied > 5] = -1
+    assert copied.inputs == ()
+    assert float(bl.sum(copied)) == 15 - 94
 
 
 def test_a_copy_asked_for_stays_as_it_is() -> None:
@@ -350,7 +371,7 @@ def _limits(info: Any) -> list[float]:
 
 
 def test_kinds_of_dtypes() -> None:
-    kinds = "bool|signed integer|unsigned integer|integral|real floating|complex floating|numeric".split("|")
+    kinds = ["bool", "signed integer", "unsigned integer", "integral", "real floating", "complex floating", "numeric"]
     for dtype in ALL:
         for kind in kinds:
             want = np.isdtype(np.dtype(dtype), kind)

@@ -107,7 +107,7 @@ def test_functions_of_two_arrays_agree_in_dtype_and_numbers(name: str) -> None:
 def test_operators_are_their_functions(name: str) -> None:
     operate, function = getattr(operator, name), OPERATORS[name]
     for a, b in samples(function):
-        agree(lambda module: operate, a, b)  # noqa: B023
+        agree(lambda module: operate, a, b)
 
 
 SCALARS: dict[str, tuple[Any, ...]] = {
@@ -129,12 +129,12 @@ def test_a_python_scalar_takes_the_dtype_of_the_array_beside_it(name: str) -> No
             zero = function in ("floor_divide", "remainder") and kind in "iu"
             infinite = isinstance(scalar, float) and np.isinf(scalar) and function == "floor_divide"
             if not (zero and scalar == 0) and not infinite:
-                agree(lambda module: operate, x, scalar)  # noqa: B023
+                agree(lambda module: operate, x, scalar)
                 agree(OPERATORS[name], x, scalar)
-                agree(lambda module: operate, np.asarray(x[0]), scalar)  # noqa: B023
+                agree(lambda module: operate, np.asarray(x[0]), scalar)
             right = right[np.isfinite(right)]
             if not infinite:
-                agree(lambda module: operate, scalar, right)  # noqa: B023
+                agree(lambda module: operate, scalar, right)
                 agree(OPERATORS[name], scalar, right)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -191,8 +192,8 @@ def learn(model: Any, steps: int) -> list[float]:
     points = []
     for i in range(16):
         t, side = 3.14159 * i / 15, i % 2
-        x = (1 - 2 * side) * (1 + 0.1 * generator.random()) * __import__("math").cos(t) + side
-        y = (1 - 2 * side) * __import__("math").sin(t) + 0.5 * side
+        x = (1 - 2 * side) * (1 + 0.1 * generator.random()) * math.cos(t) + side
+        y = (1 - 2 * side) * math.sin(t) + 0.5 * side
         points.append(([x, y], 1 - 2 * side))
     history = []
     for k in range(steps):

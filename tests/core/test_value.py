@@ -194,3 +194,12 @@ def test_threads_have_modes_of_their_own():
         thread.start()
         thread.join()
     assert seen[0] is not None
+
+
+def test_a_copy_of_the_numbers_can_be_written_into():
+    x = bl.Value([1.0, 2.0])
+    mine = x.data.copy()
+    mine[0] = 5.0
+    mine += 1.0
+    assert mine.tolist() == [6.0, 3.0]
+    assert x.data.tolist() == [1.0, 2.0]

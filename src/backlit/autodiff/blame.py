@@ -88,9 +88,10 @@ class Kink:
     argument: int
     behind: float
     ahead: float
+    jump: float
 
     def __str__(self) -> str:
-        return f"{named(self.node)} stands at a kink. {convention(self.node.op)}"
+        return f"{named(self.node)} stands at a {'jump' if self.jump else 'kink'}. {convention(self.node.op)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +201,7 @@ def _examine(node: Value, relevant: set[Value]) -> Iterator[Culprit | Kink]:
             continue
         mode, element, judgement = found
         if judgement.finding == KINK:
-            yield Kink(node, index, *judgement.sides)
+            yield Kink(node, index, judgement.sides[0], judgement.sides[1], judgement.jump)
         else:
             yield Culprit(
                 op.name, index, mode, element, judgement.value, judgement.error, judgement.claimed,

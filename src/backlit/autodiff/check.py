@@ -168,7 +168,8 @@ def check(
     infinite number, noise, a function that does not move, each said in words. A right gradient is never
     called wrong.
 
-    Cost: about 30 evaluations of `f` a direction and 20 an element. Raises GraphError if nothing can vary.
+    Cost: about 30 evaluations of `f` a direction and 20 an element, and some tens more where something is wrong.
+    Raises GraphError if nothing can vary.
     Sources: the Taylor test as in Farrell et al. 2013, SIAM J. Sci. Comput. 35, C369; nudging as in
     `numerical_grad`.
 
@@ -396,14 +397,14 @@ class _Check:
             cut = _cut(self.outputs)
             if cut is not None:
                 return tried.frozen(CANNOT_TELL, f"{tried.reason}; but {cut}, which nudging cannot know of")
-            whole = findings.examined == findings.total
+            nodes = "every node" if findings.examined == findings.total else f"each of {findings.examined} nodes"
             return tried.frozen(
                 WRONG,
-                f"{tried.reason}. The rule of "
-                f"{'every node' if whole else f'each of {findings.examined} nodes'} agrees with "
-                "nudging that node, so a part of the function must have escaped the graph: .data, float() "
-                "or NumPy on "
-                "plain numbers cut it, and so does a variable from outside that depends on this input",
+                f"{tried.reason}. The rule of {nodes} agrees with nudging that node, so a part of the "
+                "function "
+                "seems to have escaped the graph: .data, float() or NumPy on plain numbers cut it, and so "
+                "does "
+                "a variable from outside that depends on this input",
             )
         return tried.frozen()
 
@@ -437,7 +438,8 @@ class _Tried:
             self.searches = True
             return self.ends(
                 WRONG,
-                f"along a direction, reverse mode gives {first.claimed:.10g} and forward mode {self.forward:.10g}, "
+                f"along a direction, reverse mode gives {first.claimed:.10g} and forward mode "
+                f"{self.forward:.10g}, "
                 f"where nudging gives {first.value:.10g} ± {first.error:.1g}",
             )
         for finding in (INFINITE, EDGE, WRONG, KINK):
@@ -463,10 +465,14 @@ class _Tried:
                 f"{times(j.claimed, j.value, j.error)}",
             )
         if j.finding == KINK:
+            if j.jump:
+                return self.ends(
+                    CANNOT_TELL, f"a jump: the function changes by {abs(j.jump):.6g} however little it is nudged"
+                )
             behind, ahead = j.sides
             return self.ends(
                 CANNOT_TELL,
-                f"a kink or a jump: {what} is {behind:.6g} on one side and {ahead:.6g} on the other",
+                f"a kink: {what} is {behind:.6g} on one side and {ahead:.6g} on the other",
             )
         if j.finding == INFINITE:
             return self.ends(CANNOT_TELL, f"{what} is {j.claimed}")

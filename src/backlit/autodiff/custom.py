@@ -23,6 +23,7 @@ from backlit.core.notation import Notation
 from backlit.core.numbers import Abstract, dtype_of, shape_of
 from backlit.core.op import Attrs, Special
 from backlit.core.record import as_constant, operands, record
+from backlit.core.state import mode
 from backlit.core.value import INACTIVE, NO_ATTRS, Value, constant, current, describe, leaf
 from backlit.core.walk import reachable
 
@@ -37,8 +38,10 @@ class CustomFunction(Special):
         self.function = function
 
     def infer(self, inputs: Sequence[Any], attrs: Attrs) -> Abstract:
+        """Shape and dtype of the result, by running the function on values that have nothing else."""
         """The shape and dtype of the result, by tracing the function."""
-        y = self.function(*(constant(Abstract(x.shape, x.dtype)) for x in inputs), **attrs)
+        with mode():  # values without numbers are understood only where something special holds
+            y = self.function(*(constant(Abstract(x.shape, x.dtype)) for x in inputs), **attrs)
         return Abstract(shape_of(y._data), dtype_of(y._data))
 
 

@@ -229,8 +229,9 @@ class Nudged:
     def noise(self, vs: Sequence[Any]) -> Floats:
         """The spread of the rounding error of the results: the larger of two measurements.
 
-        Where the results jitter far more than rounding could explain, the function itself varies on the finest scale,
-        and the jitter is no noise. vs: a direction about as long as the arrays it moves. Cost: 12 evaluations.
+        Where the results jitter far more than rounding could explain, the function itself varies on the
+        finest scale, and the jitter is no noise. vs: a direction about as long as the arrays it moves.
+        Cost: 12 evaluations.
         """
         return self._noise(self.direction(vs), 1.0, True)
 
@@ -244,15 +245,18 @@ class Nudged:
         spacing = 64 * self.epsilon * scale
         jitter = rounding_of(np.stack([first, *(quietly(line, spacing * k).change for k in range(1, 9))]))
         shaking = quietly(self._shaking, moves_all)
-        return np.where(jitter > 300 * shaking, shaking, np.maximum(jitter, shaking))
+        noise: Floats = np.where(jitter > 300 * shaking, shaking, np.maximum(jitter, shaking))
+        return noise
 
     def _shaking(self, moves_all: bool) -> Floats:
-        """How much the results change where each operation, and each element that moves, rounds a little differently."""
+        """How much the results change where operations, and elements that move, round a little differently."""
         found = np.zeros(1) if self.weights is not None else np.zeros_like(self.base)
         for seed in range(4):
             datas = _rounded(self.datas, seed) if moves_all else self.datas
             moved = shaken(partial(self._moved, datas, 0.0), seed)
-            found = np.fmax.reduce([found, np.where(np.isfinite(moved.change), np.abs(moved.change), 0.0), moved.rounding])
+            found = np.fmax.reduce(
+                [found, np.where(np.isfinite(moved.change), np.abs(moved.change), 0.0), moved.rounding]
+            )
         return found
 
     def slope_at(self, line: Line, scale: float, noise: Floats | float) -> tuple[Slope, Slope]:
@@ -366,7 +370,7 @@ def numerical_grad(
     each element. return_error: give `(gradient, error)`, the error bars as float64 in the same structure.
 
     Cost, for n elements: n + 1 evaluations of `f` for "forward" and 2n + 1 for "central", twice that with
-    errors; for "richardson" usually 8n to 16n. An element much smaller than 1 whose own size is too short a
+    errors; for "richardson" usually 14 + 8n to 14 + 16n. An element much smaller than 1 whose own size is too short a
     step is tried twice. Raises ShapeError if `f` is not scalar, DtypeError for integers, ValueError for an
     unknown method. Source: Ridders 1982; see `slopes`.
 

@@ -148,11 +148,10 @@ def _sweep(output: Value, seed: Any) -> Swept:
     masks: dict[Value, Any] = {}
     owned: set[Value] = set()
     get = cts.get
-    for node in sorted(reachable((output,)), key=by_serial, reverse=True):
+    for node in sorted(_active(output), key=by_serial, reverse=True):
         ct = get(node)
         if ct is None:
-            if node._grad is not INACTIVE:
-                untouched.append(node)
+            untouched.append(node)
             continue
         a = node._a
         if a is None:
@@ -219,6 +218,33 @@ def _sweep(output: Value, seed: Any) -> Swept:
                 continue
         _step(node, ct, cts, masks, owned)
     return cts, leaves, untouched
+
+
+def _active(output: Value) -> set[Value]:
+    """The nodes that gradients of the output flow to. Nothing below a constant is looked at."""
+    stack = [output]
+    seen = {output}
+    add, push, pop = seen.add, stack.append, stack.pop
+    while stack:
+        node = pop()
+        a = node._a
+        if a is None:
+            continue
+        if a not in seen and a._grad is not INACTIVE:
+            add(a)
+            push(a)
+        b = node._b
+        if b is None:
+            continue
+        if b not in seen and b._grad is not INACTIVE:
+            add(b)
+            push(b)
+        if node._extra is not NO_EXTRA:
+            for x in node._extra.rest:
+                if x not in seen and x._grad is not INACTIVE:
+                    add(x)
+                    push(x)
+    return seen
 
 
 def _step(

@@ -137,8 +137,8 @@ class _Best:
     def saw(self, quotient: Floats, rounding: Floats) -> None:
         """A new difference quotient, at a shorter step.
 
-        From an estimate it may differ by as much as those at longer steps did; if by more, the function varies on a
-        scale that the estimate did not see.
+        From an estimate it may differ by as much as those at longer steps did; if by more, the function
+        varies on a scale that the estimate did not see.
         """
         for c in self.candidates:
             off = np.abs(quotient - c.value) - c.apart - 2 * rounding

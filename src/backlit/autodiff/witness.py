@@ -40,7 +40,8 @@ class Judgement:
     error: float
     bar: float
     order: float | None
-    sides: tuple[float, float]  # the slopes behind and ahead, at the best step
+    sides: tuple[float, float]  # the slopes behind and ahead
+    jump: float  # by how much the result changes however short the step; 0 if it does not
 
     @property
     def ratio(self) -> float:
@@ -116,7 +117,7 @@ class Witness:
             rows += self.shorter(abs(claimed - value))
         order = remainder_order(rows, claimed, own) if math.isfinite(claimed) else None
         finding = self._finding(claimed, bar, order, own, rows)
-        return Judgement(finding, claimed, value, error, bar, order, _sides(found))
+        return Judgement(finding, claimed, value, error, bar, order, _sides(found), _jump(found))
 
     def _finding(self, claimed: float, bar: float, order: float | None, own: float, rows: list[Row]) -> str:
         found = self.first
@@ -192,7 +193,22 @@ def _taylor_denies(rows: Sequence[Row], claimed: float, off: float, doubt: float
 
 
 def _sides(found: Slope) -> tuple[float, float]:
+    """The slopes behind and ahead: at a kink in the limit, else as they are at the best step."""
     for row in found.rows:
         if row.step == found.step[0]:
-            return 0.0 - float(row.backward[0]) / row.step, float(row.forward[0]) / row.step
+            behind, ahead = 0.0 - float(row.backward[0]) / row.step, float(row.forward[0]) / row.step
+            if found.kink[0] > 0 and math.isfinite(found.kink[0]):
+                middle, half = float(found.value[0]), math.copysign(float(found.kink[0]) / 2, ahead - behind)
+                return middle - half, middle + half
+            return behind, ahead
     return math.nan, math.nan
+
+
+def _jump(found: Slope) -> float:
+    """The change that is left at the shortest step, if it has not shrunk with the step."""
+    rows = found.rows
+    for side in ("backward", "forward"):
+        changes = [float(getattr(row, side)[0]) for row in rows]
+        if len(rows) > 8 and abs(changes[-1]) > 0.5 * abs(changes[len(rows) // 2]) > 50 * float(rows[-1].noise[0]):
+            return changes[-1]
+    return 0.0

@@ -150,12 +150,12 @@ class Numbers(np.ndarray[Any, Any]):
         return array[()] if return_scalar else array
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        if self.flags.writeable:  # a copy, or what `np.zeros_like` made: nobody else's numbers
+        if self.flags.writeable:  # a copy of its own
             super().__setitem__(index, value)
             return
         raise ValueError(
             "these numbers are read-only, because graphs that used them must go on telling the truth. "
-            "Write x[...] = v on the value itself, or assign x.data = new_array."
+            "Write x[...] = v on the value itself, assign x.data = new_array, or change a copy, x.data.copy()."
         )
 
     def __repr__(self) -> str:
@@ -166,30 +166,24 @@ class Numbers(np.ndarray[Any, Any]):
 
 
 def _instead(name: str) -> Any:
-    """The plain operator in place of one that writes: `x.data -= step` makes a new array, which is then assigned."""
-    plain = getattr(np.ndarray, f"__{name}__")
+    """The plain operator in place of one that writes: `x.data -= step` makes a new array, which is then assigned.
+
+    It is read-only, like the view it came from, so that the assignment need not copy it.
+    """
+    plain, writing = getattr(np.ndarray, f"__{name}__"), getattr(np.ndarray, f"__i{name}__")
 
     def method(self: Any, other: Any) -> Any:
-        return plain(self, other)
+        if self.flags.writeable:  # a copy of its own
+            return writing(self, other)
+        result = plain(self, other)
+        if type(result) is np.ndarray:
+            result.setflags(write=False)
+        return result
 
     return method
 
 
-for _name in (
-    "add",
-    "sub",
-    "mul",
-    "truediv",
-    "floordiv",
-    "mod",
-    "pow",
-    "matmul",
-    "and",
-    "or",
-    "xor",
-    "lshift",
-    "rshift",
-):
+for _name in "add sub mul truediv floordiv mod pow matmul and or xor lshift rshift".split():
     setattr(Numbers, f"__i{_name}__", _instead(_name))
 
 

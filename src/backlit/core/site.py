@@ -11,7 +11,6 @@ import linecache
 import os
 import sys
 from functools import lru_cache
-from itertools import islice
 from types import CodeType, FrameType
 from typing import NamedTuple
 
@@ -60,11 +59,25 @@ def user_frame(depth: int = 1) -> FrameType:
     return frame
 
 
+Position = tuple[int | None, int | None, int | None, int | None]  # line, last line, column, last column
+NOWHERE: Position = (None, None, None, None)
+_KNOWN: dict[int, tuple[CodeType, list[Position]]] = {}
+
+
+def _positions(code: CodeType) -> list[Position]:
+    """The place of every instruction. Kept by identity: to hash a code object costs as much as to read it."""
+    known = _KNOWN.get(id(code))
+    if known is None:
+        if len(_KNOWN) >= 256:
+            _KNOWN.clear()
+        known = _KNOWN[id(code)] = code, list(code.co_positions())
+    return known[1]
+
+
 def site_of(code: CodeType, instruction: int) -> Site:
     """The site of one instruction of a code object. Cost: microseconds; the file is parsed once."""
-    line, end_line, column, end_column = next(
-        islice(code.co_positions(), instruction // 2, None), (None, None, None, None)
-    )
+    positions = _positions(code)
+    line, end_line, column, end_column = positions[instruction // 2] if instruction // 2 < len(positions) else NOWHERE
     file, function = code.co_filename, code.co_name
     if line is None:
         return Site(file, code.co_firstlineno, function)
@@ -74,23 +87,17 @@ def site_of(code: CodeType, instruction: int) -> Site:
     return Site(file, line, function, variable, source)
 
 
+Span = tuple[int, int, int | None, int | None]  # where an expression starts and ends: line, column, line, column
+
+
 @lru_cache(maxsize=256)
-def _parsed(file: str, lines: tuple[str, ...]) -> ast.Module | None:
+def _assigned(file: str, lines: tuple[str, ...]) -> dict[Span, str] | None:
+    """The variable that each expression of a file is assigned to; None if the file cannot be read. Parsed once."""
     try:
-        return ast.parse("".join(lines))
+        tree = ast.parse("".join(lines))
     except (SyntaxError, ValueError):
         return None
-
-
-@lru_cache(maxsize=4096)
-def _describe(file: str, line: int, end_line: int, column: int, end_column: int) -> tuple[str | None, str | None]:
-    """The variable that the expression at these positions is assigned to, and the text of the expression."""
-    lines = tuple(linecache.getlines(file))
-    tree = _parsed(file, lines)
-    if tree is None:
-        return None, None
-    source = _text(lines, line, end_line, column, end_column)
-    where = (line, column, end_line, end_column)
+    names: dict[Span, str] = {}
     for node in ast.walk(tree):
         match node:
             case (
@@ -98,20 +105,30 @@ def _describe(file: str, line: int, end_line: int, column: int, end_column: int)
                 | ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value)
                 | ast.NamedExpr(target=ast.Name(id=name), value=value)
             ):
-                if (value.lineno, value.col_offset, value.end_lineno, value.end_col_offset) == where:
-                    return name, source
+                names.setdefault(_span(value), name)
             case ast.Assign(targets=[ast.Attribute() as target], value=value):
-                if (value.lineno, value.col_offset, value.end_lineno, value.end_col_offset) == where:
-                    return ast.unparse(target), source
-            case ast.Assign(targets=[ast.Tuple(elts=names)], value=ast.Tuple(elts=values)):
-                for each, value in zip(names, values, strict=False):
-                    at = (value.lineno, value.col_offset, value.end_lineno, value.end_col_offset)
-                    if at == where and isinstance(each, ast.Name):
-                        return each.id, source
-            case ast.AugAssign(target=ast.Name(id=name), lineno=first, col_offset=start):
-                if (first, start, node.end_lineno, node.end_col_offset) == where:
-                    return name, source
-    return None, source
+                names.setdefault(_span(value), ast.unparse(target))
+            case ast.Assign(targets=[ast.Tuple(elts=targets)], value=ast.Tuple(elts=values)):
+                for each, value in zip(targets, values, strict=False):
+                    if isinstance(each, ast.Name):
+                        names.setdefault(_span(value), each.id)
+            case ast.AugAssign(target=ast.Name(id=name)):
+                names.setdefault(_span(node), name)
+    return names
+
+
+def _span(node: ast.expr | ast.stmt) -> Span:
+    return node.lineno, node.col_offset, node.end_lineno, node.end_col_offset
+
+
+@lru_cache(maxsize=4096)
+def _describe(file: str, line: int, end_line: int, column: int, end_column: int) -> tuple[str | None, str | None]:
+    """The variable that the expression at these positions is assigned to, and the text of the expression."""
+    lines = tuple(linecache.getlines(file))
+    names = _assigned(file, lines)
+    if names is None:
+        return None, None
+    return names.get((line, column, end_line, end_column)), _text(lines, line, end_line, column, end_column)
 
 
 def _text(lines: tuple[str, ...], line: int, end_line: int, column: int, end_column: int) -> str | None:

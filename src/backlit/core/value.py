@@ -285,16 +285,23 @@ class Value:
         return self
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Value:
-        """A new variable with the same numbers, as a copy of a model needs; a computed value cannot be copied."""
+        """A new variable with the same numbers, as a copy of a model needs, or a new constant; what was computed from
+        variables cannot be copied.
+        """
         node = current(self)
-        if node._op is not None:
+        if _is_constant(node):
+            twin = _constant_again(np.asarray(exposed(node._data)), self.name)
+        elif node._op is not None:
             raise GraphError(f"{describe(self)} was computed; copy the variables and compute it again.")
-        twin = type(self)(exposed(node._data), name=self.name, dtype=self.dtype)
+        else:
+            twin = type(self)(exposed(node._data), name=self.name, dtype=self.dtype)
         memo[id(self)] = twin
         return twin
 
     def __reduce__(self) -> Any:
         node = current(self)
+        if _is_constant(node):
+            return _constant_again, (np.asarray(exposed(node._data)), self.name)
         if node._op is not None:
             raise GraphError(f"{describe(self)} was computed, and a graph cannot be pickled; store its .data.")
         return type(self), (np.asarray(node._data)[()], self.name, self.dtype)
@@ -381,6 +388,23 @@ def constant(data: Any) -> Value:
     return node
 
 
+def _is_constant(node: Value) -> bool:
+    """Whether a node holds numbers that no gradient reaches, though they could have one or were computed."""
+    return (
+        node._grad is INACTIVE
+        and type(node._data) is not Abstract
+        and (node._op is not None or dtypes.is_real(dtype_of(node._data)))
+    )
+
+
+def _constant_again(data: Any, name: str | None) -> Value:
+    """A constant as it was before it was copied or pickled."""
+    node = constant(as_data(data, data.dtype))
+    if name is not None:
+        node._own_extra().name = name
+    return node
+
+
 def inputs_of(node: Value) -> tuple[Value, ...]:
     """The nodes that a node was computed from, as the graph holds them."""
     if node._a is None:
@@ -432,9 +456,10 @@ def describe(value: Value) -> str:
     '`w`,'
     """
     label, node = value.label, current(value)
-    made = "a variable" if node._op is None else f"made by {node._op.name}"
-    if node._op is None and node._grad is INACTIVE:
-        made = "a constant"
+    if node._op is not None:
+        made = f"made by {node._op.name}" if label else f"a value made by {node._op.name}"
+    else:
+        made = "a constant" if node._grad is INACTIVE else "a variable"
     text = f"`{label}`, {made}" if label else made
     return f"{text} at {site}" if (site := value.site) is not None else text
 

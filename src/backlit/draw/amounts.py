@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -14,12 +16,19 @@ DIGITS = 4
 FEW = 3  # an array of no more numbers than this is written out
 
 
+@lru_cache(maxsize=4096)
+def _float_text(x: float) -> str:
+    return number_text(x, DIGITS)
+
+
 def amount(x: Any) -> str:
     """A number to four digits; of an array its numbers, if they are few, or else the least and the greatest.
 
     >>> amount(0.70710678), amount(np.array([1.0, 2.5])), amount(np.arange(6.0).reshape(2, 3))
     ('0.7071', '[1, 2.5]', '0 … 5')
     """
+    if type(x) is float:
+        return _float_text(x)
     if isinstance(x, Abstract):
         return "not computed"
     shape = shape_of(x)
@@ -63,6 +72,8 @@ def raised(formula: str) -> str:
 
 def is_finite(x: Any) -> bool:
     """Whether no number of it is NaN or infinite."""
+    if type(x) is float:
+        return math.isfinite(x)
     return isinstance(x, Abstract) or dtype_of(x).kind not in "fc" or bool(np.all(np.isfinite(x)))
 
 

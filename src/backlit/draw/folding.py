@@ -15,6 +15,7 @@ from backlit.core.state import Scope
 from backlit.core.value import INACTIVE, Value, inputs_of
 
 Key = Hashable
+SINGLE = "single"
 SCOPE, LINE, VARIABLES, CONSTANTS, LOOP, EARLIER = "composite", "line", "variables", "constants", "loop", "earlier"
 
 
@@ -22,9 +23,14 @@ SCOPE, LINE, VARIABLES, CONSTANTS, LOOP, EARLIER = "composite", "line", "variabl
 class Group:
     """Nodes that are drawn as one. kind: why. members: in topological order; scope: the one they share, if any."""
 
-    kind: str  # "single", or one of those above
+    kind: str  # one of those above
     members: tuple[Value, ...]
     scope: Scope | None = None
+
+    @property
+    def last(self) -> Value:
+        """The node whose value is shown for all."""
+        return self.members[-1]
 
 
 def folded(
@@ -157,7 +163,7 @@ def _made(order: Sequence[Value], split: Sequence[Key], keys: Sequence[Key]) -> 
         key = kind[part]
         ops = sum(node._op is not None for node in nodes)
         if key is None or len(nodes) == 1 or (ops == 1 and ops != len(nodes)):
-            found += [Group("single", (node,), node._extra.scope) for node in nodes]
+            found += [Group(SINGLE, (node,), node._extra.scope) for node in nodes]
         else:
             assert isinstance(key, tuple)
             scope = key[1] if key[0] == SCOPE else None
@@ -173,7 +179,7 @@ def _sorted(groups: list[Group]) -> list[Group]:
     for a, b in set(_edges([node for group in groups for node in group.members], number)):
         pending[b] += 1
         users[a].append(b)
-    age = [group.members[-1]._serial for group in groups]
+    age = [group.last._serial for group in groups]
     ready = [(age[i], i) for i in range(len(groups)) if not pending[i]]
     heapq.heapify(ready)
     found = []

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple, Union
 
 Point = tuple[float, float]
 
 
-@dataclass(frozen=True, slots=True)
-class Box:
+class Box(NamedTuple):
     """A rectangle with round corners. style: the class that gives it its colours."""
 
     x: float
@@ -20,8 +20,7 @@ class Box:
     radius: float = 8.0
 
 
-@dataclass(frozen=True, slots=True)
-class Disc:
+class Disc(NamedTuple):
     """A circle. fill: a colour of its own, or that of its style."""
 
     x: float
@@ -31,8 +30,7 @@ class Disc:
     fill: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Words:
+class Words(NamedTuple):
     """A line of text, in pieces with styles of their own. anchor: "start", "middle" or "end" of it stands at x."""
 
     x: float
@@ -42,8 +40,7 @@ class Words:
     anchor: str = "start"
 
 
-@dataclass(frozen=True, slots=True)
-class Curve:
+class Curve(NamedTuple):
     """A line through points in turn curved and straight (see `layout.Layout`), with an arrow at its end or not.
 
     lean: how far steep parts are moved aside, so that two lines beside each other stay apart.
@@ -58,11 +55,10 @@ class Curve:
     lean: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """Shapes that belong together. title: what it says when asked; id, role: how the page finds it."""
+class Figure(NamedTuple):
+    """Shapes that belong together. title: what it says when asked; id, data: how the page finds it."""
 
-    shapes: tuple[Shape, ...]
+    shapes: tuple[Union[Box, Disc, Words, Curve, Figure], ...]  # noqa: UP007
     style: str = ""
     id: str = ""
     title: str = ""

@@ -149,8 +149,8 @@ class Answer:
     """The answer to "why is this gradient what it is?"
 
     subject: what was asked about; output: of what it is the gradient. state: "number", "array", "none", "zero", "nan",
-    "infinite", "huge" or "tiny". gradient: a float, an array, or None. headline: the answer in one sentence; story: more
-    of it. lines: the derivation by the chain rule; sums: the terms of a sum (of an element). picture: of a whole array.
+    "infinite", "huge" or "tiny". gradient: a float, an array, or None. headline: the answer in one sentence; story:
+    more of it. lines: the derivation by the chain rule; sum: the terms, of an element. picture: of a whole array.
     findings: what makes it None, zero, NaN, infinite. factors: along the heaviest path, of one that is huge or tiny.
     notes: simplifications, conventions at kinks, what else `.grad` holds. check: by nudging. expression: of a
     small output; where: the values of its variables.

@@ -69,11 +69,7 @@ def _forward(node: Value, flow: Flow, names: Names) -> str:
     """From the node where it was born to the output, along nodes that hold a NaN or an infinity."""
     way = [node]
     for later in flow.order:
-        if (
-            later._serial > node._serial
-            and any(x is way[-1] for x in inputs_of(later))
-            and _is_real_and_bad(later)
-        ):
+        if later._serial > node._serial and any(x is way[-1] for x in inputs_of(later)) and _is_real_and_bad(later):
             way.append(later)
     return _listed(way, names)
 

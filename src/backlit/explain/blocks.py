@@ -29,9 +29,9 @@ class Hop:
 
     source, element: the node, and the index of the element. result: the node through which it goes on, that of the use
     or of the composite. argument: which input it is; None for a composite. at: the coordinates of the elements of the
-    result that it reaches, one array an axis. local: the derivative of each by the element. cotangent: the derivative of
-    the output by each. products: what each contributes. scope: the composite, if folded; inside: its nodes, if some of
-    them use the result as well.
+    result that it reaches, one array an axis. local: the derivative of each by the element. cotangent: the derivative
+    of the output by each. products: what each contributes. scope: the composite, if folded; inside: its nodes, if some
+    of them use the result as well.
     """
 
     source: Value
@@ -128,12 +128,8 @@ def _hop(
         there = np.asarray(mask)[at] if at else np.asarray(mask).reshape(np.shape(local))
         products = masked(there, products)
     if isinstance(result._op, Elementwise) and result._op.selects:
-        products = np.where(
-            np.asarray(local) == 0, 0.0, products
-        )  # not chosen: nothing flows, not even 0 · inf
-    return Hop(
-        node, index, result, argument, at, np.asarray(local, np.float64), cotangent, products, scope, inside
-    )
+        products = np.where(np.asarray(local) == 0, 0.0, products)  # not chosen: nothing flows, not even 0 · inf
+    return Hop(node, index, result, argument, at, np.asarray(local, np.float64), cotangent, products, scope, inside)
 
 
 def _reached(t: Any) -> tuple[Any, Any]:
@@ -186,8 +182,8 @@ def basis_tangent(user: Value, argument: int, index: Index) -> Any:
 
 
 def _of_matrix_product(user: Value, argument: int, index: Index) -> tuple[Any, Any] | None:
-    """Where the tangent of a product of two matrices is not zero, and what it is there: a row of the right one, or a column
-    of the left one. A fast path of `basis_tangent`: 0.1 instead of 4 ms at 128×784×512.
+    """Where the tangent of a product of two matrices is not zero, and what it is there: a row of the right one, or a
+    column of the left one. A fast path of `basis_tangent`: 0.1 instead of 4 ms at 128×784×512.
     """
     inputs = inputs_of(user)
     if user._op is not MATMUL or any(len(shape_of(x._data)) != 2 for x in inputs):
@@ -215,9 +211,7 @@ def _spared(op: Linear, xs: list[Any], argument: int, unit: Any, attrs: Any, sha
     others = {i: x for i, x in enumerate(xs) if i != argument and _bad(x)}
 
     def run(replaced: dict[int, Any]) -> Any:
-        return np.asarray(
-            op(*(unit if i == argument else replaced.get(i, x) for i, x in enumerate(xs)), **attrs)
-        )
+        return np.asarray(op(*(unit if i == argument else replaced.get(i, x) for i, x in enumerate(xs)), **attrs))
 
     clean = run({i: np.where(np.isfinite(x), x, 0) for i, x in others.items()})
     ones = {i: np.asarray(~np.isfinite(x), x.dtype) for i, x in others.items()}
@@ -240,9 +234,7 @@ def _by_rows(user: Value, argument: int, index: Index) -> Any:
 # -- through a composite -------------------------------------------------------------------------------------
 
 
-def _through_block(
-    flow: Flow, node: Value, index: Index, scope: Scope, without: frozenset[Value]
-) -> list[Hop]:
+def _through_block(flow: Flow, node: Value, index: Index, scope: Scope, without: frozenset[Value]) -> list[Hop]:
     inside = [n for n in members(flow, scope) if n not in without]
     tangents = push(inside, {node: _unit(strong(node._data), index)})
     every = frozenset(inside)

@@ -10,6 +10,7 @@ import numpy as np
 from backlit.core.errors import DtypeError, GraphError, ShapeError
 from backlit.core.numbers import Abstract, dtype_of, shape_of
 from backlit.core.value import INACTIVE, Value, current, describe
+from backlit.explain.hand_around import Around, Candidate
 from backlit.explain.hand_flow import Flow
 from backlit.explain.hand_margin import Margin, margin_for
 from backlit.explain.hand_names import Given, Gradients, Names, collect
@@ -23,7 +24,7 @@ from backlit.explain.hand_report import (
     Place,
     Repair,
 )
-from backlit.explain.hand_search import Candidate, Search
+from backlit.explain.hand_search import Search
 from backlit.explain.hand_slips import Others
 from backlit.explain.hand_words import Speaker, site_in
 
@@ -155,9 +156,10 @@ class _Examiner:
 
     def _made(self, node: Value) -> str:
         site = site_in(node)
-        if node._op is None or site is None:
-            return "" if site is None else f"a variable at {site.short_file}:{site.line}"
-        return f"{node._op.name} at {site.short_file}:{site.line}"
+        if site is None:
+            return "" if node._op is None else f"made by {node._op.name}"
+        made = "a variable" if node._op is None else f"made by {node._op.name}"
+        return f"{made} at {site.short_file}:{site.line}"
 
     def _upstream(self, each: Given) -> tuple[str, tuple[str, ...]]:
         """Whether it is right for the gradients above it as they were given; and which of those are wrong."""
@@ -182,17 +184,23 @@ class _Examiner:
         if any(n is not each.node for n in self.stops):  # several steps in one formula
             bases.append((self.true, self.shaken, {}, not upstream_is_off))
         for swept, shaken, stops, own in bases:
-            search = Search(self.flow, swept, each.node, stops, self.others, self.speaker)
-            margin = self._margin(each, search.right, shaken[each.node])
-            found = search.repairs(each.gradient, margin)
+            around = Around(self.flow, swept, each.node, stops, self.others, self.speaker)
+            margin = self._margin(each, around.right, shaken[each.node])
+            found = Search(around).repairs(each.gradient, margin)
             if found:
-                told = [self._repair(c, each, search.right, margin, own) for c in _distinct(found)]
+                told = [self._repair(c, each, around.right, margin, own) for c in _distinct(found)]
                 return told[0], tuple(told[1 : 1 + _OTHERS])
         return None, ()
 
     def _repair(self, candidate: Candidate, each: Given, right: Any, margin: Margin, own: bool) -> Repair:
-        same_shape = each.gradient.shape == right.shape
-        told_by = int(np.sum(margin.apart(each.gradient, right))) if same_shape else each.gradient.size
+        if each.gradient.shape == right.shape:
+            apart = margin.apart(each.gradient, right)
+            told_by, numbers = int(np.sum(apart)), np.stack([each.gradient[apart], right[apart]])
+        else:
+            told_by, numbers = each.gradient.size, each.gradient.reshape(1, -1)
+        with np.errstate(all="ignore"):
+            scale = float(np.max(np.abs(numbers), initial=0.0)) or 1.0
+            distinct = np.unique(np.round(numbers / scale, 9), axis=1).shape[1]
         return Repair(
             kinds=candidate.kinds,
             text=candidate.text,
@@ -201,6 +209,7 @@ class _Examiner:
             agree=right.size,
             of=right.size,
             told_by=told_by,
+            distinct=distinct,
             exact=candidate.difference == 0.0,
             difference=candidate.difference,
             own_upstream=own,
@@ -216,7 +225,8 @@ class _Examiner:
             return None
         what = "NaN" if np.isnan(given).any() else "infinite"
         text = f"remove the {int(bad.sum())} elements that are {what}; all others are right"
-        return Repair(("not finite",), text, "", "", right.size, right.size, int(bad.sum()), False, 0.0)
+        count = int(bad.sum())
+        return Repair(("not finite",), text, "", "", right.size, right.size, count, count, False, 0.0)
 
     def _notes(self, each: Given, right: Any, margin: Margin, verdict: str) -> list[str]:
         notes = []
@@ -241,7 +251,7 @@ def _distinct(found: list[Candidate]) -> list[Candidate]:
 
 
 def _usable(each: Given) -> bool:
-    return each.gradient is not None and each.gradient.shape == shape_of(each.node._data) and _is_finite(each.gradient)
+    return each.gradient is not None and each.gradient.shape == shape_of(each.node._data)
 
 
 def _is_finite(x: Any) -> bool:

@@ -15,12 +15,12 @@ from backlit.autodiff.rules import tangent
 from backlit.core.numbers import quietly, shape_of, strong
 from backlit.core.op import Elementwise
 from backlit.core.state import Scope
-from backlit.core.value import INACTIVE, Value, as_user_sees, constant, inputs_of, leaf
+from backlit.core.value import INACTIVE, Value, as_user_sees, inputs_of, leaf
 from backlit.explain.answer import Check, Line
 from backlit.explain.blocks import exits, members, push, scopes_of
 from backlit.explain.flow import Flow, has_rule
 from backlit.explain.formula import Formula, formula, name_latex, number_latex, number_text, partial_formula
-from backlit.explain.naming import Names, partial_by, spot_of
+from backlit.explain.naming import Names, Spot, partial_by, spot_of
 from backlit.explain.nudging import Replay, Sides, nudge
 from backlit.explain.why_latex import words
 from backlit.explain.wording import notes_of, rule_name
@@ -104,9 +104,7 @@ def derive(flow: Flow, names: Names, opened: bool) -> tuple[list[Line], list[str
                 notes += [n for n in _notes(unit.result, argument, local, names) if n not in notes]
             value, flows = _value(unit, local, ct)
             shared = uses[x] > 1
-            lines.append(
-                _line(output, unit, x, argument, written, local, ct, value, flows, shared, names, step, spot)
-            )
+            lines.append(_line(output, unit, x, argument, written, local, ct, value, flows, shared, names, step, spot))
             step = ""
             terms.setdefault(x, []).append(value)
             left[x] -= 1
@@ -200,9 +198,20 @@ def in_product(text: str) -> str:
 
 
 def _line(
-    output: Value, unit: Unit, x: Value, argument: int | None, written: Formula | None, local: float, ct: float, value: float,
-    flows: bool, shared: bool, names: Names, step: str, spot: Any,
-) -> Line:  # fmt: skip
+    output: Value,
+    unit: Unit,
+    x: Value,
+    argument: int | None,
+    written: Formula | None,
+    local: float,
+    ct: float,
+    value: float,
+    flows: bool,
+    shared: bool,
+    names: Names,
+    step: str,
+    spot: Spot | None,
+) -> Line:
     out, name, below = names[output], names[unit.result], names[x]
     direct = unit.result is output
     which = _which(unit, x, argument)

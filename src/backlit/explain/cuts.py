@@ -1,4 +1,4 @@
-"""Why a gradient is None: where the graph between a value and the output is cut, edge by edge, with the user's lines."""
+"""Why a gradient is None: where the graph between a value and the output is cut, edge by edge and line by line."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from backlit.explain.answer import Finding
 from backlit.explain.flow import has_rule
 from backlit.explain.naming import LONGEST, spot_of
 
-_COMPARISONS = "equal not_equal less less_equal greater greater_equal".split()
-_CHOICES = "argmax argmin".split()
+_COMPARISONS = ["equal", "not_equal", "less", "less_equal", "greater", "greater_equal"]
+_CHOICES = ["argmax", "argmin"]
 _SHOWN = 5
 
 
@@ -119,27 +119,23 @@ def _because_of(node: Value, index: int, where: str, x: Value | None = None) -> 
         return Finding("argmax", f"{where}: {op.name} gives a position, which jumps and does not vary by a little.",
                        "A softmax, or max for the value itself, lets a gradient through.", spot)  # fmt: skip
     if op.name in _COMPARISONS:
-        return Finding("comparison", f"{where}: a comparison{source} is true or false, and that does not vary by a little.",
+        return Finding("comparison", f"{where}: a comparison{source} is true or false; that does not vary by a little.",
                        "For a soft decision use sigmoid(k * (a - b)); to choose, where(condition, a, b) lets the "
                        "gradient through to the one chosen.", spot)  # fmt: skip
     if not dtypes.is_real(dtype_of(node._data)):
-        return Finding("integer", f"{where} gives {dtype_of(node._data).name}, and a gradient passes real numbers only.",
+        return Finding("integer", f"{where} gives {dtype_of(node._data).name}; a gradient passes real numbers only.",
                        "Keep it a float: astype(x, float64), or leave the conversion out.", spot)  # fmt: skip
     if isinstance(op, Op) and op.differentiable:
-        return Finding("no derivative", f"{where}: {op.name} has no derivative by its input {index + 1}{source}; it only decides "
-                       "or says where.", "", spot)  # fmt: skip
-    return Finding(
-        "no derivative", f"{where}: {op.name} has no derivative, so no gradient flows through it.", "", spot
-    )
+        return Finding("no derivative", f"{where}: {op.name} has no derivative by input {index + 1}{source}; that only "
+                       "decides or says where.", "", spot)  # fmt: skip
+    return Finding("no derivative", f"{where}: {op.name} has no derivative, so no gradient flows through it.", "", spot)
 
 
 def _called(x: Value) -> str:
     """`h`, or the source text of what was computed, or its op and line."""
     shown = as_user_sees(x)
     site = shown.site
-    if shown.label or (
-        site is not None and site.source and len(site.source) <= LONGEST and x._op is not None
-    ):
+    if shown.label or (site is not None and site.source and len(site.source) <= LONGEST and x._op is not None):
         return f"`{shown.label or (site and site.source)}`"
     return describe(shown)
 
@@ -148,7 +144,7 @@ def _called(x: Value) -> str:
 
 
 def _converted(sources: Iterable[Value], order: Sequence[Value]) -> Iterator[Finding]:
-    """Places where the numbers of a source went on as plain numbers: a constant that shares its memory, or its words."""
+    """Places where the numbers of a source went on as plain numbers: a constant that shares memory, or the words."""
     for x in sources:
         users = [n for n in order if any(_same_numbers(c, x) for c in inputs_of(n))]
         pattern = _conversion(as_user_sees(x).label)
@@ -165,28 +161,16 @@ def _converted(sources: Iterable[Value], order: Sequence[Value]) -> Iterator[Fin
 
 
 def _same_numbers(c: Value, x: Value) -> bool:
-    if (
-        c._op is not None
-        or c is x
-        or c._grad is not INACTIVE
-        or type(x._data) is Abstract
-        or not shape_of(x._data)
-    ):
+    if c._op is not None or c is x or c._grad is not INACTIVE or type(x._data) is Abstract or not shape_of(x._data):
         return False
-    return (
-        isinstance(c._data, np.ndarray)
-        and isinstance(x._data, np.ndarray)
-        and np.shares_memory(c._data, x._data)
-    )
+    return isinstance(c._data, np.ndarray) and isinstance(x._data, np.ndarray) and np.shares_memory(c._data, x._data)
 
 
 def _conversion(label: str | None) -> re.Pattern[str] | None:
     if not label:
         return None
     name = re.escape(label)
-    return re.compile(
-        rf"\b{name}\.data\b|\b(float|int|asarray|array|item)\({name}\)|\b{name}\.(item|tolist|numpy)\("
-    )
+    return re.compile(rf"\b{name}\.data\b|\b(float|int|asarray|array|item)\({name}\)|\b{name}\.(item|tolist|numpy)\(")
 
 
 def _says(node: Value, pattern: re.Pattern[str]) -> bool:

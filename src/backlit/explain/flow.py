@@ -25,8 +25,8 @@ class Flow:
     """One backward pass, kept: `cts[node]` is the derivative of the output by it, `uses[node]` who computed with it.
 
     sources: the nodes that are asked about; only what lies between them and the output is computed.
-    watch: is told of each contribution, as `Tracer.contribution` is. left: take the cotangents that `backward()` left in
-    the nodes, if they are all there. Cost: one backward pass over these nodes; with `left`, one look at each.
+    watch: is told of each contribution, as `Tracer.contribution` is. left: take the cotangents that `backward()` left
+    in the nodes, if they are all there. Cost: one backward pass over these nodes; with `left`, one look at each.
     """
 
     def __init__(

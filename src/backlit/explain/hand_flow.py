@@ -18,7 +18,7 @@ from backlit.autodiff.rules import contribution
 from backlit.core.numbers import dtype_of, quietly, shape_of, strong
 from backlit.core.op import Elementwise, Linear
 from backlit.core.value import INACTIVE, Value, inputs_of
-from backlit.core.walk import by_serial, toposort
+from backlit.core.walk import by_serial, descendants, toposort
 
 
 class Edge(NamedTuple):
@@ -146,7 +146,8 @@ class Flow:
             noise = Noise(draw, dtype_of(self.loss._data))
             other = self.sweep(given, noise)
             for node in names:
-                change = np.nan_to_num(np.abs(np.asarray(other.computed[node], float) - swept.computed[node]))
+                change = np.abs(np.asarray(other.computed[node], float) - swept.computed[node])
+                change = change[np.isfinite(change)]
                 found[node] = max(found[node], float(np.max(change, initial=0.0)) / noise.step)
         return found
 
@@ -169,6 +170,10 @@ class Flow:
                         behind.append(edge.node)
             front, depth = behind, depth + 1
         return dict(list(found.items())[:limit])
+
+    def above(self, node: Value) -> set[Value]:
+        """All nodes that were computed from this one, itself included."""
+        return descendants([node], self.order)
 
     def carry(self, start: Value, delta: Any, x: Value, region: Mapping[Edge, int]) -> Any:
         """What a change of the cotangent of `start` does to that of `x`, along the edges of a region."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import html
 import math
+import re
+import textwrap
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,9 +23,9 @@ class Repair:
 
     kinds: the mistakes, one or two. text: what to do. fix: how to write it, where that can be said in code.
     where: the operation at whose derivative it was made. agree, of: how many elements agree after the repair.
-    told_by: how many of them differed before. exact: whether they agree to the last bit. difference: the
-    largest that is left. own_upstream: whether it is right given the other gradients as they were given, not
-    as they should be.
+    told_by: how many of them differed before, and distinct: how many different numbers these are.
+    exact: whether they agree to the last bit. difference: the largest that is left. own_upstream: whether it
+    is right given the other gradients as they were given, not as they should be.
     """
 
     kinds: tuple[str, ...]
@@ -33,6 +35,7 @@ class Repair:
     agree: int
     of: int
     told_by: int
+    distinct: int
     exact: bool
     difference: float
     own_upstream: bool = True
@@ -52,6 +55,7 @@ class Repair:
             "agree": self.agree,
             "of": self.of,
             "told_by": self.told_by,
+            "distinct": self.distinct,
             "exact": self.exact,
             "difference": _jsonable(self.difference),
             "own_upstream": self.own_upstream,
@@ -154,43 +158,59 @@ class HandCheck:
         text = f"after that {agree} {how}"
         if repair.told_by < repair.of:
             text += f", {repair.told_by} of which did not before"
-        if repair.told_by <= 2:
-            text += f"; but {'one number' if repair.told_by == 1 else 'two numbers'} can agree by chance"
+        if repair.distinct <= 2:
+            told = "one number tells" if repair.distinct == 1 else "two numbers tell"
+            text += f"; but only {told} of it, which can agree by chance"
+        elif repair.kind == "zeros":
+            text = "that shows, but not how it came about"
         elif not self.others:
             text += "; nothing else that was tried fits"
         return text
 
     def explain(self) -> str:
         """All that was found, as text of a few lines."""
-        lines = [f"{self.name} {_shape_text(self.shape)}" + (f", made by {self.made}" if self.made else "")]
+        lines = [f"{self.name} {_shape_text(self.shape)}" + (f", {self.made}" if self.made else "")]
         if self.given_shape is None:
-            lines.append("  You gave None, so there is nothing to compare.")
+            lines.append("You gave None, so there is nothing to compare.")
         elif self.given_shape != self.shape:
-            lines.append(f"  Yours has shape {_shape_text(self.given_shape)}, it must have {_shape_text(self.shape)}.")
+            lines.append(f"Yours has shape {_shape_text(self.given_shape)}; it must have {_shape_text(self.shape)}.")
         elif self.first is not None and not self.ok:
             first = self.first
             lines.append(
-                f"  {_count_text(self.wrong_elements, self.elements)}; the first is {_index_text(first.index)}"
+                f"{_count_text(self.wrong_elements, self.elements)}; the first is {_index_text(first.index)}"
                 f"yours {as_code(first.yours)}, right {as_code(first.right)}."
             )
         if self.verdict == FOLLOWS:
-            own = "d" + self.because_of[0] if len(self.because_of) == 1 else "the gradients"
+            one = len(self.because_of) == 1
             lines.append(
-                f"  Right for what it was computed from: it differs only because {listed(self.because_of)} "
-                f"{'does' if len(self.because_of) == 1 else 'do'}. Correct {own} first."
+                f"Right for what it was computed from: it differs only because {listed(self.because_of)} "
+                f"{'does' if one else 'do'}. Correct {'that' if one else 'those'} first."
             )
-        if self.repair is not None:
-            lead = "Convention" if self.verdict == CONVENTION else "Right if you"
-            joined = ": " if self.verdict == CONVENTION else " "
-            lines.append(f"  {lead}{joined}{self.repair.text}.")
-            if not self.repair.own_upstream:
-                lines.append("  That holds with the right gradients above it, not with those you gave.")
-            lines.append(f"  How sure: {self.sureness()}.")
-            lines += [f"  It would also be right if you {other.text}." for other in self.others]
-        elif self.verdict == WRONG and self.given_shape is not None:
-            lines.append("  None of the repairs that were tried makes it right, so what the mistake is cannot be said.")
-        lines += [f"  {note}" for note in self.notes]
-        return "\n".join(lines)
+        lines += [*self._diagnosis(), *self.notes]
+        return "\n".join([lines[0], *(_wrapped(line) for line in lines[1:])])
+
+    def _diagnosis(self) -> list[str]:
+        if self.repair is None:
+            if self.verdict == WRONG and self.given_shape is not None:
+                return ["None of the repairs that were tried makes it right, so what the mistake is cannot be said."]
+            return []
+        if self.verdict == CONVENTION:
+            return [f"{self.repair.text[0].upper()}{self.repair.text[1:]}."]
+        lines = [f"Right if you {self.repair.text}."]
+        if not self.repair.own_upstream:
+            lines.append("That holds with the right gradients above it, not with those you gave.")
+        lines.append(f"How sure: {self.sureness()}.")
+        return lines + [f"It would also be right if you {other.text}." for other in self.others]
+
+
+_CODE = re.compile(r"`[^`]*`")
+
+
+def _wrapped(text: str) -> str:
+    """A sentence in lines that do not break inside code."""
+    held = _CODE.sub(lambda match: match[0].replace(" ", "\0") if len(match[0]) < 60 else match[0], text)
+    lines = textwrap.fill(held, 100, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
+    return lines.replace("\0", " ")
 
 
 def _count_text(wrong: int, elements: int) -> str:

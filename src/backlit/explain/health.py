@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property, partial
 from typing import Any
 
 from backlit.autodiff.reverse import seed_for
@@ -16,7 +17,7 @@ from backlit.explain import health_findings as findings
 from backlit.explain.cotangents import cotangents_of
 from backlit.explain.formula import number_text
 from backlit.explain.health_findings import Finding
-from backlit.explain.health_plateau import plateau_of, slope_left
+from backlit.explain.health_plateau import STANDS, plateau_of, slope_left
 from backlit.explain.health_rows import GATE, Row, Rows, gather, is_learned
 from backlit.explain.health_units import Units, units_of
 from backlit.explain.naming import Spot
@@ -54,12 +55,20 @@ class Layer:
 
 @dataclass(frozen=True)
 class Health:
-    """loss: its value. layers: all rows, inputs first. findings: what is wrong, the gravest first. learning_rate: if known."""
+    """One look at a backward pass.
+
+    loss: its value. findings: what is wrong, the gravest first. learning_rate: if known.
+    """
 
     loss: float
-    layers: tuple[Layer, ...]
     findings: tuple[Finding, ...]
-    learning_rate: float | None = field(default=None)
+    learning_rate: float | None
+    _layers: Callable[[], tuple[Layer, ...]] = field(repr=False, compare=False)
+
+    @cached_property
+    def layers(self) -> tuple[Layer, ...]:
+        """All rows of the table, inputs first. Their names and lines are looked up when first asked for."""
+        return self._layers()
 
     @property
     def is_well(self) -> bool:
@@ -121,17 +130,21 @@ def _rate(optimizer: Any) -> float | None:
 
 def _looked_at(root: Value, order: list[Value], cts: dict[Value, Any], rate: float | None) -> Health:
     rows = gather(order, cts)
-    loss = float(root._data)
     leaves = [row for row in rows.rows if row.is_leaf]
     parameters = [row for row in leaves if is_learned(row.first)] or leaves
-    units = {id(row): found for row in rows.rows if (found := units_of(row)) is not None}
+    units = {id(row): seen for row in rows.rows if (seen := units_of(row)) is not None}
     ratios = _ratios(parameters, rate)
     found = _found(root, order, cts, rows, parameters, units)
     if rate is not None:
-        found += findings.steps(ratios, rate)
+        stands = any(finding.kind in ("plateau", "flat", "vanishing") for finding in found)
+        found += [step for step in findings.steps(ratios, rate) if not (stands and step.factor and step.factor < 1)]
     found.sort(key=lambda finding: -finding.severity)
     update = {id(row): ratio for row, ratio in ratios}
-    return Health(loss, tuple(_layer(row, units.get(id(row)), update) for row in rows.rows), tuple(found), rate)
+    return Health(float(root._data), tuple(found), rate, partial(_layers, rows, units, update))
+
+
+def _layers(rows: Rows, units: dict[int, Units], update: dict[int, float]) -> tuple[Layer, ...]:
+    return tuple(_layer(row, units.get(id(row)), update) for row in rows.rows)
 
 
 def _found(
@@ -156,8 +169,12 @@ def _found(
         found += findings.zero_gradients(parameters)
     loss = float(root._data)
     left = slope_left(loss, parameters)
-    found += findings.plateau(plateau_of(loss, rows, cts, order), loss, left, is_blocked)
-    return found + findings.vanishing(findings.along(rows, cts))
+    standing: list[Finding] = []
+    if left <= STANDS:
+        standing = findings.plateau(plateau_of(loss, rows, cts, order), loss, left, is_blocked)
+    if any(finding.kind == "plateau" for finding in standing):
+        return found + standing  # pulls that cancel on their way back do not vanish
+    return found + standing + findings.vanishing(findings.along(rows, cts))
 
 
 def _ratios(parameters: Sequence[Row], rate: float | None) -> list[tuple[Row, float]]:
@@ -232,20 +249,27 @@ def _table(layers: Sequence[Layer]) -> list[str]:
     for layer in layers:
         blocked = "" if layer.blocked is None else f"{100 * layer.blocked:.0f} %"
         if layer.dead or layer.saturated:
-            blocked += f", {len(layer.dead or layer.saturated)} of {layer.units} " + ("dead" if layer.dead else "saturated")
+            blocked += f", {len(layer.dead or layer.saturated)} of {layer.units} " + (
+                "dead" if layer.dead else "saturated"
+            )
         update = "" if layer.update is None else f"{layer.update:.1e}"
         rows.append(
-            [layer.label, layer.op or "variable", _shape(layer.shape), f"{layer.activation:.2e}", f"{layer.gradient:.2e}"]
+            [
+                layer.label,
+                layer.op or "variable",
+                _shape(layer.shape),
+                f"{layer.activation:.2e}",
+                f"{layer.gradient:.2e}",
+            ]
             + [blocked]
             + [update] * has_updates
             + ["" if layer.spot is None else f"{layer.spot.file}:{layer.spot.line}"]
         )
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return ["  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return [
+        "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
 
 
 def _shape(shape: tuple[int, ...]) -> str:
     return "×".join(map(str, shape)) or "scalar"
-
-
-

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 from backlit.core.numbers import shape_of
 from backlit.core.value import Value, inputs_of
 from backlit.explain.formula import number_text
-from backlit.explain.health_plateau import STANDS, Plateau
+from backlit.explain.health_plateau import Plateau
 from backlit.explain.health_rows import GATE, MIX, SQUASH, Row, Rows, label_of, rms
 from backlit.explain.health_units import Units
 from backlit.explain.naming import Spot, spot_of
@@ -70,9 +71,7 @@ def not_finite(rows: Rows, output: Value) -> list[Finding]:
             return [_nonfinite(row, text)]
     for row in reversed(rows.rows):
         if row.ct is not None and not math.isfinite(row.gradient) and not np.all(np.isfinite(row.ct)):
-            text = (
-                f"The gradient that arrives at `{row.label}` holds NaN or an infinity: the first on the way back."
-            )
+            text = f"The gradient that arrives at `{row.label}` holds NaN or an infinity: the first on the way back."
             return [_nonfinite(row, text)]
     return []
 
@@ -104,13 +103,14 @@ def dead(row: Row, units: Units) -> list[Finding]:
     text = (
         f"{which}: on all {units.examples} examples what comes into {op} is never above "
         f"{_n(most) if most < 0 else '0'}, so {op} passes nothing on and no gradient comes back. "
-        f"The weights before {'them' if many else 'it'} get a gradient of exactly 0 and can never move again."
+        f"The weights before {'them' if many else 'it'} get a gradient of exactly 0, so they cannot move "
+        "unless another batch opens the way."
     )
     remedy = (
         "Start again with another seed or smaller weights and a bias a little above 0, or a smaller learning rate; or use "
         "leaky_relu, which passes a little back."
     )
-    return [Finding("dead", 75.0 + 20.0 * share, text, remedy, row.label, row.spot, units.blocked)]
+    return [Finding("dead", 30.0 + 65.0 * math.sqrt(share), text, remedy, row.label, row.spot, units.blocked)]
 
 
 def saturated(row: Row, units: Units, order: Sequence[Value]) -> list[Finding]:
@@ -119,7 +119,9 @@ def saturated(row: Row, units: Units, order: Sequence[Value]) -> list[Finding]:
         return []
     assert row.first._op is not None
     op, whole = row.first._op.name, len(units.blocked)
-    text = f"{100 * units.share:.0f} % of `{row.label}` is saturated: {op} is flat there, and passes less than 2 % back. "
+    text = (
+        f"{100 * units.share:.0f} % of `{row.label}` is saturated: {op} is flat there, and passes less than 2 % back. "
+    )
     if whole and units.examples > 1 and units.count > 1:
         text += f"Unit{'s' * (whole > 1)} {some(units.blocked)} of {units.count} on all {units.examples} examples. "
     text += f"What comes into it is too large: {_n(_incoming(row))} on average."
@@ -138,7 +140,7 @@ def _incoming(row: Row) -> float:
 
 def _feeds_log(row: Row, order: Sequence[Value]) -> bool:
     """Whether a logarithm follows soon, as in a cross entropy: then the two slopes cancel, and all is well."""
-    near = {node: 0 for node in row.nodes}
+    near = dict.fromkeys(row.nodes, 0)
     for node in order:
         if node in near or node._op is None:
             continue
@@ -170,16 +172,12 @@ def symmetric(row: Row) -> list[Finding]:
 
 def plateau(found: Plateau | None, loss: float, left: float, is_blocked: bool) -> list[Finding]:
     """Answers that do not tell examples apart, or a slope that is gone."""
-    if left > STANDS:
-        return []
     if found is None:
         text = (
             f"The gradient is nearly gone while the loss is {_n(loss)}: at this slope, changing every "
             f"parameter by its own size would move the loss by {100 * left:.2g} %. This is a minimum, or a plateau."
         )
-        remedy = (
-            "If the loss is good enough, training is done. If not: another seed, momentum or Adam, a wider net."
-        )
+        remedy = "If the loss is good enough, training is done. If not: another seed, momentum or Adam, a wider net."
         return [Finding("flat", 15.0, text, remedy)]
     label = label_of(found.node)
     stuck = found.stuck
@@ -197,7 +195,7 @@ def plateau(found: Plateau | None, loss: float, left: float, is_blocked: bool) -
             if whole
             else f"gives only {len(found.groups)} different answers to {found.examples} examples"
         )
-        + f" ({'; '.join(told)}). Their pulls cancel, so no parameter moves, though not one of them is answered right."
+        + f" ({'; '.join(told)}). Their pulls cancel, so no parameter moves, though none of these is answered rightly."
     )
     remedy = (
         "The units that could tell them apart are blocked: see to those first."
@@ -213,12 +211,9 @@ def plateau(found: Plateau | None, loss: float, left: float, is_blocked: bool) -
 
 def along(rows: Rows, cts: dict[Value, Any]) -> list[tuple[Value, float]]:
     """The size of the gradient at each layer along the longest way back, from the output to the inputs."""
-    layers = [node for node in rows.spine if rows.of[node].kind and (shape_of(node._data) or rows.of[node].kind != MIX)]
+    layers = [node for node in rows.spine if rows.of(node).kind and (shape_of(node._data) or rows.of(node).kind != MIX)]
     if len(layers) >= 3:
-        sizes: list[tuple[Value, float]] = []
-        for node in layers:
-            sizes.append((node, rows.of[node].gradient))
-        return sizes
+        return [(node, rows.of(node).gradient) for node in layers]
     wide = [k for k, node in enumerate(rows.spine) if shape_of(node._data)]
     return [(node, rms(cts[node]) if node in cts else 0.0) for node in rows.spine[(wide[0] if wide else 0) :]]
 
@@ -232,8 +227,8 @@ def vanishing(sizes: Sequence[tuple[Value, float]]) -> list[Finding]:
     factor = sizes[-1][1] / sizes[0][1]
     if 1 / FAR < factor < FAR or any(not size for _, size in sizes):
         return []
-    steps = [(after / before, source, node) for (source, before), (node, after) in zip(sizes, sizes[1:], strict=False)]
-    ratio, source, node = (min if factor < 1 else max)(steps, key=lambda step: step[0])
+    steps = [(after / before, source) for (source, before), (_, after) in pairwise(sizes)]
+    ratio, source = (min if factor < 1 else max)(steps, key=lambda step: step[0])
     first, last = label_of(sizes[0][0]), label_of(sizes[-1][0])
     verb = "shrinks" if factor < 1 else "grows"
     times = f"{_n(1 / factor if factor < 1 else factor)}"
@@ -241,7 +236,9 @@ def vanishing(sizes: Sequence[tuple[Value, float]]) -> list[Finding]:
     text = f"On the way back from `{first}` to `{last}` the gradient {verb} {times} times, over {len(steps)} steps"
     assert source._op is not None
     if share > 0.5:
-        text += f". Most of it happens at once, through {source._op.name}, which made `{label_of(source)}`: × {_n(ratio)}."
+        text += (
+            f". Most of it happens at once, through {source._op.name}, which made `{label_of(source)}`: × {_n(ratio)}."
+        )
     else:
         typical = factor ** (1 / len(steps))
         text += f", by about {_n(typical)} at each; most strongly through {source._op.name}: × {_n(ratio)}."
@@ -251,9 +248,7 @@ def vanishing(sizes: Sequence[tuple[Value, float]]) -> list[Finding]:
             "with weights of deviation √(2/fan-in)."
         )
     else:
-        remedy = (
-            "Start with smaller weights, normalise between layers, or clip the gradient's norm before each step."
-        )
+        remedy = "Start with smaller weights, normalise between layers, or clip the gradient's norm before each step."
     kind = "vanishing" if factor < 1 else "exploding"
     spot = spot_of(source) if share > 0.5 else spot_of(sizes[-1][0])
     return [Finding(kind, 65.0, text, remedy, label_of(source if share > 0.5 else sizes[-1][0]), spot, factor=factor)]
@@ -272,7 +267,9 @@ def zero_gradients(parameters: Sequence[Row]) -> list[Finding]:
     if len(still) > _LISTED:
         text = f"The gradients of {names} and {len(still) - _LISTED} more are exactly 0."
     return [
-        Finding("zero", 60.0, text, "backlit.why(parameter) says what stands in its way.", still[0].label, still[0].spot)
+        Finding(
+            "zero", 60.0, text, "backlit.why(parameter) says what stands in its way.", still[0].label, still[0].spot
+        )
     ]
 
 
@@ -287,9 +284,7 @@ def steps(ratios: Sequence[tuple[Row, float]], rate: float) -> list[Finding]:
             f"One step of learning rate {_n(rate)} would change `{row.label}` by {_n(ratio)} times its own size: "
             + ("it is thrown about." if is_large else "it will hardly move.")
         )
-        remedy = (
-            f"About a thousandth is usual: a learning rate near {_n(rate * GOOD_STEP / ratio)} would give that."
-        )
+        remedy = f"About a thousandth is usual: a learning rate near {_n(rate * GOOD_STEP / ratio)} would give that."
         severity = min(25.0 + 10.0 * abs(math.log10(ratio / GOOD_STEP) - (2 if is_large else -3)), 60.0)
         found.append(Finding("step", severity, text, remedy, row.label, row.spot, factor=ratio))
     found.sort(key=lambda finding: -finding.severity)

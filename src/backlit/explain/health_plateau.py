@@ -132,4 +132,4 @@ def _answers(rows: Rows, order: Sequence[Value]) -> Row | None:
         if is_mixed and all(x._grad is not INACTIVE for x in inputs if op.name == "add"):
             mixed.add(node)
             last = node
-    return None if last is None else rows.of[last]
+    return None if last is None else rows.of(last)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -69,65 +69,78 @@ def label_of(node: Value) -> str:
 
 @dataclass(slots=True)
 class Rows:
-    """All rows of a graph, inputs first; and of each node its row."""
+    """All rows of a graph, inputs first. spine: the longest way from the output down through its layers."""
 
     rows: list[Row]
-    of: dict[Value, Row]
-    spine: list[Value] = field(default_factory=list)  # the longest way from the output through its layers
+    spine: list[Value]
+    _groups: dict[Any, Row]
+    _reach: dict[Value, int]
+
+    def of(self, node: Value) -> Row:
+        """The row that a node belongs to."""
+        row = self._groups.get(node)
+        if row is None:
+            row = self._groups[node._code, node._lasti, node._op, self._reach[node] // _LAYER]
+        return row
+
+
+_LAYER = 1 << 40
+"""How far a node reaches down to the leaves is counted in nodes, and each layer on the way counts for so many."""
 
 
 def gather(order: Sequence[Value], cts: dict[Value, Any]) -> Rows:
     """The rows of a graph, measured. order: its nodes, inputs first. Cost: a fraction of a backward pass."""
     found: list[Row] = []
-    of: dict[Value, Row] = {}
-    depths: dict[Value, int] = {}
     groups: dict[Any, Row] = {}
-    below: dict[Value, Value] = {}
-    reach: dict[Value, int] = {}  # how many nodes down to the farthest leaf; layers count a million each
+    reach: dict[Value, int] = {}
+    kinds: dict[Any, str] = {}
+    get, known = reach.get, groups.get
     for node in order:
         if node._grad is INACTIVE:
             continue
         op, a = node._op, node._a
         if op is None or a is None:
-            row = Row([node], 0, "")
+            row = groups[node] = Row([node], 0, "")
             found.append(row)
-            of[node] = row
-            depths[node] = reach[node] = 0
+            reach[node] = 0
             continue
-        kind = kind_of(op)
-        far = -1
-        depth = 0
+        kind = kinds.get(op)
+        if kind is None:
+            kind = kinds[op] = kind_of(op)
+        far = get(a, 0)
         b = node._b
-        for x in (a,) if b is None else (a, b) if not node._extra.rest else inputs_of(node):
-            if x in reach:
-                if reach[x] > far:
-                    far, below[node] = reach[x], x
-                if depths[x] > depth:
-                    depth = depths[x]
-        layer = kind != "" and (kind != MIX or type(node._data) is not float)
-        depths[node] = depth = depth + layer
-        reach[node] = far + (1_000_001 if layer else 1)
-        if shape_of(node._data):
-            row = Row([node], depth, kind)
+        if b is not None:
+            other = get(b, 0)
+            if other > far:
+                far = other
+            for x in node._extra.rest:
+                far = max(far, get(x, 0))
+        is_array = type(node._data) is np.ndarray
+        far += _LAYER + 1 if kind and (is_array or kind != MIX) else 1
+        reach[node] = far
+        if is_array:
+            row = groups[node] = Row([node], far // _LAYER, kind)
             found.append(row)
+            continue
+        key = (node._code, node._lasti, op, far // _LAYER)
+        group = known(key)
+        if group is None:
+            group = groups[key] = Row([node], far // _LAYER, kind)
+            found.append(group)
         else:
-            key = (node._code, node._lasti, op, depth)
-            known = groups.get(key)
-            if known is not None:
-                known.nodes.append(node)
-                of[node] = known
-                continue
-            row = groups[key] = Row([node], depth, kind)
-            found.append(row)
-        of[node] = row
+            group.nodes.append(node)
     for row in found:
         _measure(row, cts)
-    spine = []
-    at: Value | None = order[-1] if order[-1] in reach else None
+    return Rows(found, _spine(order[-1], reach), groups, reach)
+
+
+def _spine(output: Value, reach: dict[Value, int]) -> list[Value]:
+    spine: list[Value] = []
+    at = output if output in reach else None
     while at is not None:
         spine.append(at)
-        at = below.get(at)
-    return Rows(found, of, spine)
+        at = max((x for x in inputs_of(at) if x in reach), key=reach.__getitem__, default=None)
+    return spine
 
 
 def _measure(row: Row, cts: dict[Value, Any]) -> None:

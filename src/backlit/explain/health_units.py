@@ -14,7 +14,7 @@ import numpy as np
 from backlit.core.numbers import quietly, shape_of
 from backlit.core.op import Elementwise
 from backlit.core.value import INACTIVE, Value, inputs_of
-from backlit.explain.health_rows import GATE, Row, is_learned, kind_of, label_of, steepest
+from backlit.explain.health_rows import GATE, SQUASH, Row, is_learned, kind_of, label_of, steepest
 
 SATURATED = 0.02  # of the steepest slope
 _ADDITIVE = ("add", "subtract", "negative", "sum", "identity", "positive")
@@ -95,9 +95,25 @@ def _of_scalars(op: Elementwise, row: Row, argument: int) -> Units:
             extremes.append(float(columns[argument][own].max()))
             names.append(next((label_of(leaf) for leaf in signature if leaf._extra.name or leaf._code), ""))
     examples = len(nodes) // max(len(members), 1)
-    return Units(
-        len(members), examples, tuple(blocked), float(off.mean()), tuple(extremes), _distinct(names)
-    )
+    return Units(len(members), examples, tuple(blocked), float(off.mean()), tuple(extremes), _distinct(names))
+
+
+def _bias(node: Value) -> Value | None:
+    """The one variable that is added to a sum, a + b + c, read from its end; None if there is not just one."""
+    found: Value | None = None
+    at: Value | None = node
+    while at is not None:
+        if at._op is None:
+            other, at = at, None
+        elif at._op.name == "add":
+            other, at = at._b, at._a
+        else:
+            break
+        if other is not None and other._op is None and other._grad is not INACTIVE:
+            if found is not None:
+                return None
+            found = other
+    return found
 
 
 def _distinct(names: list[str]) -> tuple[str, ...]:
@@ -111,6 +127,9 @@ def _signature(node: Value) -> tuple[Value, ...]:
 
     Where no leaf is a `Parameter`, inputs and weights look alike; then those that are added, not multiplied: the bias.
     """
+    bias = _bias(node)
+    if bias is not None:
+        return (bias,)
     learned: dict[Value, None] = {}
     added: dict[Value, None] = {}
     every: dict[Value, None] = {}
@@ -124,7 +143,7 @@ def _signature(node: Value) -> tuple[Value, ...]:
             elif is_added:
                 added[at] = None
             continue
-        if kind_of(at._op) == GATE or isinstance(at._op, Elementwise) and steepest(at._op) is not None:
+        if kind_of(at._op) in (GATE, SQUASH):
             continue
         passes = is_added and at._op.name in _ADDITIVE
         for x in inputs_of(at):

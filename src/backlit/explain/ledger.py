@@ -210,7 +210,9 @@ def text(ledger: PathLedger) -> str:
         rows.append(("", _number(others), "", f"all others together ({how_many(ledger.others_count)} path{plural})"))
     elif _shows(ledger.others, gradient):
         rows.append(("", _number(_size(ledger.others) if arrays else ledger.others), "", "rounding"))
-    rows.append(("=", _number(gradient), "", "the gradient" + (" (contributions add up; norms do not)" if arrays else "")))
+    rows.append(
+        ("=", _number(gradient), "", "the gradient" + (" (contributions add up; norms do not)" if arrays else ""))
+    )
     titles = ("", "norm" if arrays else "product", "share", "path")
     widths = [max(len(row[i]) for row in [titles, *rows]) for i in range(3)]
     for row in (titles, *rows):
@@ -232,8 +234,10 @@ def _how_it_comes(ledger: PathLedger) -> str:
         said = f"the sum over {how_many(ledger.count)} paths; here are the {len(ledger.top)} {which}."
     if ledger.carrying is not None and ledger.carrying != ledger.count:
         said += f" {'None' if not ledger.carrying else 'Only ' + how_many(ledger.carrying)} carr"
-        said += "ies anything: there is a zero on every way." if not ledger.carrying else (
-            f"{'ies' if ledger.carrying == 1 else 'y'} anything; on the others there is a zero."
+        said += (
+            "ies anything: there is a zero on every way."
+            if not ledger.carrying
+            else (f"{'ies' if ledger.carrying == 1 else 'y'} anything; on the others there is a zero.")
         )
     if ledger.cancellation is not None and ledger.count > 1:
         index = ledger.cancellation

@@ -167,8 +167,6 @@ def operands_there(node: Value, where: Index) -> list[float | None]:
     """The number of each operand that took part in one element of an elementwise result."""
     shape = np.shape(node._data)
     return [
-        float(np.broadcast_to(np.asarray(x._data), shape)[where])
-        if np.asarray(x._data).dtype.kind in "fiub"
-        else None
+        float(np.broadcast_to(np.asarray(x._data), shape)[where]) if np.asarray(x._data).dtype.kind in "fiub" else None
         for x in inputs_of(node)
     ]

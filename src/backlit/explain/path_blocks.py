@@ -111,9 +111,7 @@ def blocks_of(
     return Blocks(found[:top], paths, all_seen, sizes)
 
 
-def _count(
-    x: Value, order: Sequence[Value], edges: dict[Value, list[tuple[int, Value]]], output: Value
-) -> int:
+def _count(x: Value, order: Sequence[Value], edges: dict[Value, list[tuple[int, Value]]], output: Value) -> int:
     paths = {x: 1}
     for node in order:
         if node in edges:

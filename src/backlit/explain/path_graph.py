@@ -201,8 +201,7 @@ def _jacobian(node: Value, inputs: Sequence[Value], argument: int, most: int) ->
         size = prod(shape_of(xs[argument]))
         to = np.broadcast_to(np.arange(size).reshape(shape_of(xs[argument])), shape).ravel().tolist()
         return [
-            (at, into, float(w), op.selects and not w)
-            for at, (into, w) in enumerate(zip(to, partial, strict=True))
+            (at, into, float(w), op.selects and not w) for at, (into, w) in enumerate(zip(to, partial, strict=True))
         ], 0
     size = prod(shape_of(y))
     if size > most:

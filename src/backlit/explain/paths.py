@@ -185,9 +185,7 @@ def _by_numbers(root: Value, web: Web, labels: _Labels, top: int, ct: Any) -> Pa
         listed.append(Path(carried, abs(carried) / sums.sizes if sums.sizes else None, steps, carried))
     notes = []
     if not np.isfinite(gradient):
-        notes.append(
-            "Some factor on the way is not finite; backlit.trace_nonfinite() finds where that began."
-        )
+        notes.append("Some factor on the way is not finite; backlit.trace_nonfinite() finds where that began.")
     has_arrays = any(element is not None for _, element in web.places)
     return PathLedger(
         output=labels.of(root),
@@ -206,9 +204,7 @@ def _by_numbers(root: Value, web: Web, labels: _Labels, top: int, ct: Any) -> Pa
     )
 
 
-def _by_arrays(
-    root: Value, x: Value, labels: _Labels, blocks: Blocks, ct: Any, element: int | None
-) -> PathLedger:
+def _by_arrays(root: Value, x: Value, labels: _Labels, blocks: Blocks, ct: Any, element: int | None) -> PathLedger:
     shape = shape_of(x._data)
     total: Any = np.zeros(shape, dtype_of(x._data)) if ct is None else np.asarray(ct)
     gradient = total if element is None else float(total.ravel()[element])
@@ -260,4 +256,3 @@ def _ratio(gradient: float, sizes: float) -> float | None:
     if not sizes or not np.isfinite(sizes) or not np.isfinite(gradient):
         return None
     return min(abs(gradient) / sizes, 1.0)
-

@@ -11,7 +11,7 @@ from backlit.explain.answer import Picture, Standout
 from backlit.explain.blocks import Index
 from backlit.explain.formula import number_text
 from backlit.explain.naming import at
-from backlit.explain.terms import axis_word
+from backlit.explain.sums import axis_word
 
 FAR = 5.0  # times the median norm of its neighbours: then a row or column stands out
 
@@ -56,11 +56,7 @@ def _standouts(g: Any, data: Any, name: str, top: int) -> list[Standout]:
         value = float(g[index])
         if not value:
             break
-        share = (
-            f"{100 * value**2 / squares:.0f} % of the squared norm"
-            if squares and np.isfinite(squares)
-            else ""
-        )
+        share = f"{100 * value**2 / squares:.0f} % of the squared norm" if squares and np.isfinite(squares) else ""
         found.append(Standout(at(name, index), value, share))
     for axis in range(g.ndim if g.ndim > 1 else 0):
         found += _along(g, data, axis)
@@ -87,9 +83,7 @@ def _along(g: Any, data: Any, axis: int) -> list[Standout]:
     if alive.size > 2 and median and np.isfinite(norms.max()) and norms.max() > FAR * median:
         k = int(np.argmax(norms))
         times = number_text(norms[k] / median, 3)
-        found.append(
-            Standout(f"{word} {k}", float(norms[k]), f"the norm of this {word} is {times} times the median")
-        )
+        found.append(Standout(f"{word} {k}", float(norms[k]), f"the norm of this {word} is {times} times the median"))
     if alive.size == count and np.all(flat == flat[0]) and np.all(own == own[0]):
         text = f"all {plural} hold the same numbers and get the same gradient, so they will stay the same: symmetric"
         found.append(Standout(f"all {count} {plural}", float(norms[0]), text))

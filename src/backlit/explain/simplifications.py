@@ -45,7 +45,8 @@ def simplification(flow: Flow, names: Names, node: Value, index: Index) -> str |
     z, weight = at(names[node], index), fraction(scale)
     after = "" if weight == "1" else f" × {weight}"
     head = partial_by(names[flow.output], z)
-    numbers = f"({number_text(p)} - {number_text(y)}){after}"
+    difference = f"{number_text(p)} - {number_text(y)}"
+    numbers = f"({difference}){after}" if after or found.kind == "squared error" else difference
     if found.kind == "squared error":
         value = number_text(2 * scale * (p - y))
         return (
@@ -54,8 +55,9 @@ def simplification(flow: Flow, names: Names, node: Value, index: Index) -> str |
         )
     target = "" if y not in (0.0, 1.0) else " (the target)" if y else " (not the target)"
     of_z = at(f"{found.function}({names[node]})", index)
+    p_less_y = "p - y" if not after else f"(p - y){after}"
     return (
-        f"{found.kind} simplify to p - y: {head} = (p - y){after} with p = {of_z} = {number_text(p)} and "
+        f"{found.kind} simplify to p - y: {head} = {p_less_y} with p = {of_z} = {number_text(p)} and "
         f"y = {number_text(y)}{target}: {numbers} = {number_text(scale * (p - y))}."
     )
 
@@ -114,10 +116,10 @@ def _linear_after(flow: Flow, node: Value) -> bool:
         if isinstance(each._op, Linear):
             if len(varying) > 1 and not each._op.jointly:
                 return False
-        elif each._op.name not in _LINEAR:
-            return False
-        elif (each._op.name == "multiply" and len(varying) > 1) or (
-            each._op.name == "divide" and 1 in varying
+        elif (
+            each._op.name not in _LINEAR
+            or (each._op.name == "multiply" and len(varying) > 1)
+            or (each._op.name == "divide" and 1 in varying)
         ):
             return False
     return True
@@ -189,7 +191,7 @@ def _by_softmax(flow: Flow, z: Value, users: list[Value]) -> tuple[Any, Any] | N
 
 
 def _logarithms(flow: Flow, node: Value) -> list[Value]:
-    """The logarithms that are taken of a node, of all of it or of elements picked; none if it goes elsewhere as well."""
+    """The logarithms that are taken of a node, of all of it or of elements picked; none if it goes elsewhere too."""
     found: list[Value] = []
     stack = _users(flow, node)
     while stack:
@@ -263,8 +265,7 @@ def _squared(flow: Flow, z: Value) -> Famous | None:
     after = _users(flow, error)
     twice = len(after) == 2 and after[0] is after[1] and _named(after[0], "multiply")
     squared = len(after) == 1 and (
-        _named(after[0], "square")
-        or (_named(after[0], "pow") and np.all(_numbers(inputs_of(after[0])[1]._data) == 2))
+        _named(after[0], "square") or (_named(after[0], "pow") and np.all(_numbers(inputs_of(after[0])[1]._data) == 2))
     )
     if not (twice or squared) or not _linear_after(flow, after[0]):
         return None
@@ -273,7 +274,7 @@ def _squared(flow: Flow, z: Value) -> Famous | None:
     return Famous("squared error", "", _numbers(z._data), target, scale)
 
 
-def mean_of(hop: Hop, flow: Flow) -> int | None:
+def mean_of(hop: Hop) -> int | None:
     """Over how many a mean is taken, if this hop passes through one: each gets 1/n of the cotangent."""
     if hop.scope is None or hop.scope.name != "mean" or hop.local.size != 1:
         return None

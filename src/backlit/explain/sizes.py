@@ -25,17 +25,15 @@ def size_state(gradient: float) -> str:
 
 
 def heaviest(flow: Flow, node: Value, index: Index, opened: bool) -> list[Hop]:
-    """The path that carries most, from an element to the output: through scalars the one with the largest product, through
-    arrays that of the largest term at each step. Each hop has one element.
+    """The path that carries most, from an element to the output: through scalars the one with the largest product,
+    through arrays that of the largest term at each step. Each hop has one element.
     """
     if all(not shape_of(n._data) for n in flow.relevant):
         return _through_scalars(flow, node)
     found: list[Hop] = []
     without: frozenset[Value] = frozenset()
     while node is not flow.output and len(found) < MOST:
-        ways = [
-            (abs(p), h, k) for h in hops(flow, node, index, opened, without) for k, p in enumerate(h.products)
-        ]
+        ways = [(abs(p), h, k) for h in hops(flow, node, index, opened, without) for k, p in enumerate(h.products)]
         if not ways:
             break
         _, hop, k = max(ways, key=lambda way: -1.0 if np.isnan(way[0]) else way[0])
@@ -74,26 +72,20 @@ def _through_scalars(flow: Flow, source: Value) -> list[Hop]:
     return found
 
 
-def factors(flow: Flow, names: Names, path: list[Hop], seed: float) -> tuple[Factor, ...]:
-    """The factors along a path, from the output back, with their running product. The middle of a long path is one factor."""
+def factors(names: Names, path: list[Hop], seed: float) -> tuple[Factor, ...]:
+    """The factors along a path, from the output back, and their running product; the middle of a long one is one."""
     product, found = seed, []
     for hop in reversed(path):
         factor = float(hop.local[0])
         product *= factor
-        through = (
-            hop.scope.name if hop.scope is not None else "" if hop.result._op is None else hop.result._op.name
-        )
-        found.append(
-            Factor(at(names[hop.source], hop.element), through, factor, product, spot_of(hop.result))
-        )
+        through = hop.scope.name if hop.scope is not None else "" if hop.result._op is None else hop.result._op.name
+        found.append(Factor(at(names[hop.source], hop.element), through, factor, product, spot_of(hop.result)))
     if len(found) <= _SHOWN:
         return tuple(found)
     half = _SHOWN // 2
     hidden = found[half:-half]
     together = (
-        hidden[-1].product / found[half - 1].product
-        if found[half - 1].product
-        else math.prod(f.factor for f in hidden)
+        hidden[-1].product / found[half - 1].product if found[half - 1].product else math.prod(f.factor for f in hidden)
     )
     between = Factor(f"… {len(hidden)} more", "", together, hidden[-1].product)
     return (*found[:half], between, *found[-half:])

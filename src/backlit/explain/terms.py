@@ -1,317 +1,354 @@
-"""One element's gradient as a sum: its largest terms, the rest, and what each is made of."""
+"""Formulas as small trees of terms, put into a normal form while they are built.
+
+A sum knows no two like terms, a product no base twice: `x*x` is `x**2`, `x + x` is `2*x`, `exp(a)*exp(b)` is
+`exp(a + b)`. Numbers are exact fractions as long as they were written as such. Equal terms have equal keys.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Mapping
+from fractions import Fraction
 from typing import Any
 
-import numpy as np
-
-from backlit.autodiff.rules import contribution
-from backlit.core.numbers import dtype_of, quietly, shape_of, strong
-from backlit.core.op import Elementwise, Linear
-from backlit.core.value import INACTIVE, Value, as_user_sees, constant, inputs_of, leaf
-from backlit.explain.answer import Group, Sum, Term
-from backlit.explain.blocks import Hop, Index, hops
-from backlit.explain.flow import Flow
-from backlit.explain.formula import Formula, number_text, partial_formula
-from backlit.explain.naming import Names, at, partial_by, spot_of
-from backlit.ops.linear_algebra import MATMUL
-
-MOST_DECODED = 20  # so many operands of listed terms are named in one evaluation
-MOST_STEPS = 10_000
+Number = Fraction | float
 
 
-@dataclass(frozen=True, eq=False)
-class Walk:
-    """From an element along the only way there is, to where it forks, or to the output.
+class Term:
+    """A number, a symbol, a sum, a product, a power, or a function applied to terms.
 
-    steps: hops with one element each. node, index: where the fork is; inside: the uses that were left behind.
-    fork: the ways on from there, none if the output was reached. scale: the product of the steps' derivatives.
+    head: "number", "symbol", "+", "*", "**", or the name of a function. args: the parts. value: of a number; the name of a
+    symbol. attrs: of a function. key: equal for equal terms, and it orders them.
     """
 
-    steps: tuple[Hop, ...]
-    node: Value
-    index: Index
-    fork: tuple[Hop, ...]
-    scale: float
-    inside: frozenset[Value]
+    _hash: int
+    __slots__ = ("_hash", "args", "attrs", "head", "key", "size", "value")
 
-
-def walk(
-    flow: Flow, node: Value, index: Index, opened: bool = False, without: frozenset[Value] = frozenset()
-) -> Walk:
-    """Follow an element as long as there is one way on."""
-    steps: list[Hop] = []
-    scale = 1.0
-    while True:
-        found = hops(flow, node, index, opened, without)
-        alive = [hop for hop in found if hop.products.size]
-        is_end = node is flow.output
-        single = sum(hop.products.size for hop in alive) == 1 and not is_end
-        if not single or len(steps) >= MOST_STEPS:
-            return Walk(tuple(steps), node, index, tuple(alive), scale, without)
-        (hop,) = alive
-        steps.append(hop)
-        scale *= float(hop.local[0])
-        node, index, without = hop.result, hop.index(0), hop.inside
-
-
-def summed(flow: Flow, names: Names, way: Walk, top: int, output: str) -> tuple[Sum, list[tuple[Hop, int]]]:
-    """The sum at a fork, and for each listed term the hop and the number of it there.
-
-    Values are contributions to the gradient at the start of the walk.
-    """
-    products = np.concatenate([hop.products for hop in way.fork]) * way.scale
-    owners = np.repeat(np.arange(len(way.fork)), [hop.products.size for hop in way.fork])
-    within = np.concatenate([np.arange(hop.products.size) for hop in way.fork])
-    if way.node is flow.output:
-        raise AssertionError("the output itself is no sum")
-    sizes = np.where(np.isnan(products), np.inf, np.abs(products))
-    order = np.argsort(-sizes, kind="stable")[: max(top, 1)]
-    total, size = float(np.sum(products)), float(np.sum(np.abs(products)))
-    listed = [(way.fork[int(owners[i])], int(within[i])) for i in order]
-    read = _reads(listed, names)
-    terms = []
-    for number, (i, (hop, k), text) in enumerate(zip(order, listed, read, strict=True), 1):
-        value, where = float(products[i]), hop.index(k)
-        name = names[hop.result]
-        terms.append(
-            Term(
-                number=number,
-                label=at(name, where),
-                name=name,
-                index=where,
-                value=value,
-                share=abs(value) / size if size and np.isfinite(size) else 0.0,
-                cotangent=float(hop.cotangent[k]),
-                local=float(hop.local[k]) * way.scale,
-                reads=text if way.scale == 1.0 else "",
-                spot=spot_of(hop.result),
-            )
+    def __init__(
+        self, head: str, args: tuple[Term, ...] = (), value: Any = None, attrs: Mapping[str, Any] | None = None
+    ) -> None:
+        self.head, self.args, self.value, self.attrs = head, args, value, dict(attrs or {})
+        self.key: tuple[Any, ...] = (
+            head,
+            str(value) if value is not None else "",
+            tuple(sorted((name, repr(x)) for name, x in self.attrs.items())),
+            tuple(arg.key for arg in args),
         )
-    left = np.ones(products.size, bool)
-    left[order] = False
-    rest = float(np.sum(products[left]))
-    rest_size = float(np.sum(np.abs(products[left])))
-    return (
-        Sum(
-            of=partial_by(output, at(names[way.node], way.index)) if way.steps else "",
-            over=_over(way.fork, names),
-            count=products.size,
-            terms=tuple(terms),
-            rest=rest,
-            rest_share=rest_size / size if size and np.isfinite(size) else 0.0,
-            total=total,
-            size=size,
-            cancellation=abs(total) / size if size and np.isfinite(size) else 1.0,
-            groups=tuple(_groups(way, names, products, owners, size)),
-        ),
-        listed,
-    )
+        self._hash = hash((self.key[:3], tuple(arg._hash for arg in args)))
+        self.size: int = 1 + sum(arg.size for arg in args)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Term) and (self is other or (self.size == other.size and self.key == other.key))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __repr__(self) -> str:
+        if self.head in ("number", "symbol"):
+            return str(self.value)
+        return f"{self.head}({', '.join(map(repr, self.args))})"
 
 
-# -- what a local derivative is ------------------------------------------------------------------------------
+def number(x: Number | int) -> Term:
+    """A number. A float that is short when written in decimals becomes that fraction: 0.1 is 1/10.
+
+    >>> number(0.1).value, number(3).value, number(0.7310585786300049).value
+    (Fraction(1, 10), Fraction(3, 1), 0.7310585786300049)
+    """
+    if isinstance(x, float) and math.isfinite(x):
+        text = repr(x)
+        if x == int(x) and abs(x) < 1e15:
+            x = Fraction(int(x))
+        elif len(text.lstrip("-").replace(".", "").lstrip("0")) <= 6 and "e" not in text:
+            x = Fraction(text)
+    elif not isinstance(x, float):
+        x = Fraction(x)
+    return Term("number", value=x)
 
 
-def _reads(listed: Sequence[tuple[Hop, int]], names: Names) -> list[str]:
-    """For each term what its local derivative is: `x[17, 3]`, `1 - h**2`; empty where there is nothing short to say."""
-    texts = [""] * len(listed)
-    by_hop: dict[int, list[int]] = {}
-    for i, (hop, _) in enumerate(listed):
-        by_hop.setdefault(id(hop), []).append(i)
-    for which in by_hop.values():
-        hop = listed[which[0]][0]
-        if hop.argument is None:
-            continue
-        if isinstance(hop.result._op, Elementwise):
-            for i in which:
-                found = local_formula(hop, listed[i][1], names)
-                texts[i] = "" if found is None else found.text
+ZERO, ONE, MINUS_ONE, TWO, HALF = number(0), number(1), number(-1), number(2), number(Fraction(1, 2))
+
+
+def symbol(name: str) -> Term:
+    """A variable."""
+    return Term("symbol", value=name)
+
+
+def is_number(term: Term, value: Number | int | None = None) -> bool:
+    """Whether it is a number (and this one)."""
+    return term.head == "number" and (value is None or term.value == value)
+
+
+def split(term: Term) -> tuple[Number, Term]:
+    """A term as a number times the rest."""
+    if term.head == "number":
+        return term.value, ONE
+    if term.head == "*" and term.args[0].head == "number":
+        rest = term.args[1:]
+        return term.args[0].value, rest[0] if len(rest) == 1 else Term("*", rest)
+    return Fraction(1), term
+
+
+def factors(term: Term) -> list[Term]:
+    """The factors of a product; of anything else, itself."""
+    return list(term.args) if term.head == "*" else [term]
+
+
+def base_and_exponent(term: Term) -> tuple[Term, Term]:
+    """A power as its base and exponent; anything else has exponent 1."""
+    return (term.args[0], term.args[1]) if term.head == "**" else (term, ONE)
+
+
+# -- sums ----------------------------------------------------------------------------------------------------
+
+
+def add(*terms: Term) -> Term:
+    """The sum, like terms collected.
+
+    >>> x = symbol("x")
+    >>> add(x, number(3), x), add(x, multiply(MINUS_ONE, x))
+    (*(2, x), 3), 0)
+    """
+    collected: dict[Term, Number] = {}
+    for term in terms:
+        for part in term.args if term.head == "+" else (term,):
+            coefficient, rest = split(part)
+            collected[rest] = collected.get(rest, Fraction(0)) + coefficient
+    _circles(collected)
+    parts = [scaled(coefficient, rest) for rest, coefficient in collected.items() if coefficient != 0]
+    if not parts:
+        return ZERO
+    if len(parts) == 1:
+        return parts[0]
+    return Term("+", tuple(sorted(parts, key=lambda part: part.key)))
+
+
+def scaled(coefficient: Number, rest: Term) -> Term:
+    """A number times a term that holds no number of its own."""
+    if rest.head == "number":
+        return number(coefficient * rest.value)
+    if coefficient == 1:
+        return rest
+    if coefficient == 0:
+        return ZERO
+    if rest.head == "*":
+        return Term("*", (number(coefficient), *rest.args))
+    return Term("*", (number(coefficient), rest))
+
+
+def _circles(collected: dict[Term, Number]) -> None:
+    """cos² + sin² = 1, and cosh² - sinh² = 1, whatever they are multiplied by."""
+    for rest, coefficient in list(collected.items()):
+        for factor in factors(rest):
+            base, exponent = base_and_exponent(factor)
+            if base.head not in ("sin", "sinh") or not is_number(exponent, 2) or collected.get(rest) != coefficient:
+                continue
+            partner = Term("cos" if base.head == "sin" else "cosh", base.args)
+            others = [each for each in factors(rest) if each is not factor]
+            twin = multiply(*others, power(partner, TWO))
+            sign = 1 if base.head == "sin" else -1
+            if collected.get(twin) != sign * coefficient:
+                continue
+            del collected[rest], collected[twin]
+            left_coefficient, left = split(multiply(*others))
+            collected[left] = collected.get(left, Fraction(0)) + sign * coefficient * left_coefficient
+            break
+
+
+# -- products and powers -------------------------------------------------------------------------------------
+
+
+def multiply(*terms: Term) -> Term:
+    """The product, powers of one base collected.
+
+    >>> x = symbol("x")
+    >>> multiply(x, number(2), x), multiply(x, power(x, MINUS_ONE))
+    (*(2, **(x, 2)), 1)
+    """
+    coefficient: Number = Fraction(1)
+    exponents: dict[Term, Term] = {}
+    exponential: list[Term] = []
+    stack = list(reversed(terms))
+    while stack:
+        term = stack.pop()
+        if term.head == "number":
+            coefficient = coefficient * term.value
+        elif term.head == "*":
+            stack.extend(reversed(term.args))
+        elif term.head == "exp":
+            exponential.append(term.args[0])
         else:
-            decoded = quietly(_operands, hop, [listed[i][1] for i in which], names)
-            for i, text in zip(which, decoded, strict=True):
-                texts[i] = text
-    return texts
+            base, exponent = base_and_exponent(term)
+            known = exponents.get(base)
+            exponents[base] = exponent if known is None else add(known, exponent)
+    if coefficient == 0:
+        return ZERO
+    if exponential:
+        together = exp(add(*exponential))
+        if together.head == "exp":
+            together = _logistic(together, exponents)
+        if together.head != "exp":
+            return multiply(number(coefficient), together, *(power(b, e) for b, e in exponents.items()))
+    parts: list[Term] = [together] if exponential else []
+    again = False
+    for base, exponent in exponents.items():
+        part = power(base, exponent)
+        again = again or part.head in ("*", "number") or base_and_exponent(part)[0] != base
+        parts.append(part)
+    if again:
+        return multiply(number(coefficient), *parts)
+    if not parts:
+        return number(coefficient)
+    if len(parts) == 1 and parts[0].head == "+" and coefficient == -1:
+        return add(*(multiply(MINUS_ONE, part) for part in parts[0].args))
+    parts.sort(key=lambda part: part.key)
+    if coefficient != 1:
+        parts.insert(0, number(coefficient))
+    return parts[0] if len(parts) == 1 else Term("*", tuple(parts))
 
 
-def local_formula(hop: Hop, k: int, names: Names) -> Formula | None:
-    """The partial of an elementwise op at one element, as a formula of the elements that took part in it."""
-    op = hop.result._op
-    if not isinstance(op, Elementwise) or hop.argument is None:
-        return None
-    rule = op.partials[hop.argument]
-    assert rule is not None
-    where, shape = hop.index(k), shape_of(hop.result._data)
-    written: dict[Value, str] = {}
-    stand_ins: dict[Value, Value] = {}
-    for node in (*inputs_of(hop.result), hop.result):
-        if node in stand_ins:
-            continue
-        data = np.broadcast_to(np.asarray(node._data), shape)[where]
-        number = float(data) if data.dtype == np.float64 else data
-        if node._op is None and node._grad is INACTIVE and as_user_sees(node).label is None:
-            stand_ins[node] = constant(number)
-            continue
-        stand_ins[node] = leaf(number)
-        written[stand_ins[node]] = at(names[node], broadcast_index(shape_of(node._data), where))
-    partial = rule(
-        stand_ins[hop.result], *(stand_ins[x] for x in inputs_of(hop.result)), **hop.result._extra.attrs
-    )
-    return partial_formula(partial, {node: _bracketed(name) for node, name in written.items()})
+def _logistic(exponential: Term, exponents: dict[Term, Term]) -> Term:
+    """exp(u) · sigmoid(-u) = sigmoid(u), where such factors meet; `exponents` loses the one that was used."""
+    inner = exponential.args[0]
+    mirrored = Term("sigmoid", (multiply(MINUS_ONE, inner),))
+    exponent = exponents.get(mirrored)
+    if exponent is None or not is_number(exponent) or not exponent.value >= 1:
+        return exponential
+    exponents[mirrored] = number(exponent.value - 1)
+    if is_number(exponents[mirrored], 0):
+        del exponents[mirrored]
+    return Term("sigmoid", (inner,))
 
 
-def _bracketed(name: str) -> str:
-    return f"({name})" if " " in name.partition("[")[0] and not name.startswith("(") else name
+def power(base: Term, exponent: Term) -> Term:
+    """base**exponent.
 
-
-def broadcast_index(shape: Index, where: Index) -> Index:
-    """The index in an operand of the element that takes part in an element of the result."""
-    extra = len(where) - len(shape)
-    return tuple(0 if length == 1 else where[extra + i] for i, length in enumerate(shape))
-
-
-def _operands(hop: Hop, ks: list[int], names: Names) -> list[str]:
-    """For a product, which element of the other operand a local derivative is. All of them are found at once, by giving
-    each element of the result a power of two and seeing where the transpose in the other operand puts it.
+    >>> x = symbol("x")
+    >>> power(power(x, TWO), number(3)), power(multiply(number(2), x), TWO)
+    (**(x, 6), *(4, **(x, 2)))
     """
-    op, inputs = hop.result._op, inputs_of(hop.result)
-    nothing = [""] * len(ks)
-    if not isinstance(op, Linear) or op.jointly or hop.argument is None or len(ks) > MOST_DECODED:
-        return nothing
-    factors = [i for i, x in enumerate(inputs) if i != hop.argument and dtype_of(x._data).kind == "f"]
-    if len(factors) != 1 or len(op.transposes) <= factors[0] or op.transposes[factors[0]] is None:
-        return ["1" if hop.local[k] == 1.0 else "" for k in ks] if not factors else nothing
-    other = inputs[factors[0]]
-    if op is MATMUL and all(len(shape_of(x._data)) == 2 for x in inputs):  # a fast path of what follows
-        where = [hop.index(k) for k in ks]
-        i, j = hop.element
-        return [names.element(other, (j, c) if hop.argument == 0 else (r, i)) for r, c in where]
-    if dtype_of(other._data).itemsize < 4 or dtype_of(hop.result._data).itemsize < 4:
-        return nothing
-    xs = [strong(x._data) for x in inputs]
-    weights = np.zeros(shape_of(hop.result._data), dtype_of(hop.result._data))
-    for bit, k in enumerate(ks):
-        weights[hop.index(k)] += 2**bit
-    xs[hop.argument] = _unit_like(hop, inputs)
-    found = contribution(
-        op, factors[0], weights[()], None, strong(hop.result._data), xs, hop.result._extra.attrs
-    )
-    if found is None:
-        return nothing
-    places = np.asarray(found[0])
-    texts = list(nothing)
-    for where in zip(*np.nonzero(places), strict=True) if places.ndim else [()]:
-        index = tuple(int(i) for i in where)
-        bits = float(places[index])
-        if bits != int(bits) or bits <= 0:
-            return nothing
-        for bit in range(len(ks)):
-            if int(bits) >> bit & 1:
-                if texts[bit]:
-                    return nothing
-                texts[bit] = names.element(other, index)
-    return texts
+    if is_number(exponent, 0) or is_number(base, 1):
+        return ONE
+    if is_number(exponent, 1):
+        return base
+    whole = exponent.head == "number" and exponent.value == int(exponent.value)
+    if base.head == "number" and exponent.head == "number":
+        known = _power_of_numbers(base.value, exponent.value)
+        if known is not None:
+            return number(known)
+    if base.head == "exp" and (whole or exponent.head != "number"):
+        return exp(multiply(base.args[0], exponent))
+    if whole:
+        if base.head == "**":
+            return power(base.args[0], multiply(base.args[1], exponent))
+        if base.head == "*":
+            return multiply(*(power(factor, exponent) for factor in base.args))
+        if base.head == "abs" and int(exponent.value) % 2 == 0:
+            return power(base.args[0], exponent)
+        if base.head == "hypot" and int(exponent.value) % 2 == 0:
+            a, b = base.args
+            return power(add(power(a, TWO), power(b, TWO)), multiply(exponent, HALF))
+        if base.head == "+":
+            return _power_of_sum(base, exponent)
+    return Term("**", (base, exponent))
 
 
-def _unit_like(hop: Hop, inputs: Sequence[Value]) -> Any:
-    assert hop.argument is not None
-    data = inputs[hop.argument]._data
-    unit = np.zeros(shape_of(data), dtype_of(data))
-    unit[hop.element] = 1
-    return unit[()]
+def _power_of_numbers(base: Number, exponent: Number) -> Number | None:
+    if isinstance(base, Fraction) and exponent == int(exponent) and abs(exponent) <= 64:
+        return None if base == 0 and exponent < 0 else base ** int(exponent)
+    if isinstance(base, Fraction) and exponent == Fraction(1, 2) and base >= 0:
+        roots = math.isqrt(base.numerator), math.isqrt(base.denominator)
+        if roots[0] ** 2 == base.numerator and roots[1] ** 2 == base.denominator:
+            return Fraction(*roots)
+    if isinstance(base, float) or isinstance(exponent, float):
+        try:
+            found = float(base) ** float(exponent)
+        except (ArithmeticError, ValueError):
+            return None
+        return found if isinstance(found, float) and math.isfinite(found) else None
+    return None
 
 
-# -- what the terms run over ---------------------------------------------------------------------------------
+def _power_of_sum(base: Term, exponent: Term) -> Term:
+    """1/(1 + exp(u)) = sigmoid(-u); and a sum that begins with a minus sign gives it away."""
+    if exponent.value < 0 and len(base.args) == 2:
+        rest = [part for part in base.args if not is_number(part, 1)]
+        if len(rest) == 1 and rest[0].head == "exp":
+            return power(Term("sigmoid", (multiply(MINUS_ONE, rest[0].args[0]),)), number(-exponent.value))
+    if all(split(part)[0] < 0 for part in base.args):
+        sign = number(-1 if int(exponent.value) % 2 else 1)
+        return multiply(sign, Term("**", (multiply(MINUS_ONE, base), exponent)))
+    return Term("**", (base, exponent))
 
 
-def _varying(hop: Hop) -> list[int]:
-    return [axis for axis, where in enumerate(hop.at) if where.size and np.any(where != where[0])]
+# -- functions -----------------------------------------------------------------------------------------------
+
+_AT_ZERO: dict[str, Number | int] = {
+    **dict.fromkeys(("sin", "tan", "tanh", "sinh", "asin", "atan", "asinh", "atanh", "sqrt", "abs", "sign"), 0),
+    **dict.fromkeys(("expm1", "log1p", "relu", "erf", "floor", "ceil", "round", "trunc"), 0),
+    **dict.fromkeys(("cos", "cosh"), 1),
+    "sigmoid": Fraction(1, 2),
+}
+_ODD = ("sin", "tan", "tanh", "sinh", "asin", "atan", "asinh", "atanh", "sign", "erf")
+_EVEN = ("cos", "cosh", "abs")
 
 
-_AXES = {1: ("element",), 2: ("row", "column")}
+def exp(x: Term) -> Term:
+    """e to the power x."""
+    if is_number(x, 0):
+        return ONE
+    if x.head == "log":
+        return x.args[0]
+    coefficient, rest = split(x)
+    if rest.head == "log":
+        return power(rest.args[0], number(coefficient))
+    return Term("exp", (x,))
 
 
-def axis_word(ndim: int, axis: int) -> str:
-    """What the entries along an axis are called: rows and columns of a matrix."""
-    return _AXES.get(ndim, ("",) * ndim)[axis] or f"axis {axis}"
+def apply(name: str, args: Iterable[Term], attrs: Mapping[str, Any] | None = None) -> Term:
+    """A function of terms. What is a sum, product or power in disguise becomes one.
+
+    >>> x = symbol("x")
+    >>> apply("log", [apply("exp", [x])]), apply("sin", [multiply(MINUS_ONE, x)])
+    (x, *(-1, sin(x)))
+    """
+    args = tuple(args)
+    if name in _ARITHMETIC:
+        return _ARITHMETIC[name](*args)  # type: ignore[no-any-return]
+    (first, *others) = args or (ZERO,)
+    if not others and not attrs:
+        if is_number(first, 0) and name in _AT_ZERO:
+            return number(_AT_ZERO[name])
+        if name == "log":
+            if first.head == "exp":
+                return first.args[0]
+            if is_number(first, 1):
+                return ZERO
+        if name in _ODD + _EVEN and _is_negative(first):
+            mirrored = Term(name, (multiply(MINUS_ONE, first),))
+            return multiply(MINUS_ONE, mirrored) if name in _ODD else mirrored
+        if name == "abs" and first.head in ("exp", "sqrt", "sigmoid", "cosh", "abs"):
+            return first
+    return Term(name, args, attrs=attrs)
 
 
-def _over(fork: Sequence[Hop], names: Names) -> str:
-    """What the terms run over, in words."""
-    if len({id(hop.result) for hop in fork}) > 1 or len(fork) > 1:
-        users = [names[hop.result] for hop in fork]
-        if all(hop.products.size == 1 for hop in fork):
-            return f"{len(fork)} paths, one for each use of it"
-        return f"what comes back through its {len(fork)} uses: {_listed(users, 4)}"
-    (hop,) = fork
-    name, ndim = names[hop.result], len(hop.at)
-    varying = _varying(hop)
-    if not varying:
-        return f"one term, through {name}"
-    if len(varying) == 1:
-        axis = varying[0]
-        word = axis_word(ndim, axis)
-        count = hop.products.size
-        if ndim == 1:
-            return f"{count} terms, one for each element of {name}"
-        fixed = [f"{axis_word(ndim, a)} {int(hop.at[a][0])}" for a in range(ndim) if a != axis]
-        whole = count == shape_of(hop.result._data)[axis]
-        which = (
-            f"one for each {word}"
-            if ndim == 2 and whole
-            else f"for {word}s"
-            if ndim == 2
-            else f"along {word}"
-        )
-        return f"{count} terms, {which} of {name} in {' and '.join(fixed)}"
-    return f"{hop.products.size} terms, for elements of {name}, of shape {shape_of(hop.result._data)}"
+def _is_negative(term: Term) -> bool:
+    parts = term.args if term.head == "+" else (term,)
+    return all(split(part)[0] < 0 for part in parts)
 
 
-def _listed(items: Sequence[str], most: int) -> str:
-    items = list(dict.fromkeys(items))
-    return ", ".join(items[:most]) + (", …" if len(items) > most else "")
-
-
-def _groups(way: Walk, names: Names, products: Any, owners: Any, size: float) -> list[Group]:
-    """The same terms added up by use, where there are several, or along the axes of one result."""
-    found: list[Group] = []
-
-    def add(by: str, label: str, part: Any) -> None:
-        value = float(np.sum(part))
-        shared = float(np.sum(np.abs(part))) / size if size and np.isfinite(size) else 0.0
-        found.append(Group(by, label, value, shared, int(np.size(part))))
-
-    if len(way.fork) > 1:
-        if any(hop.products.size > 1 for hop in way.fork):
-            for i, hop in enumerate(way.fork):
-                turn, turns = names.turn(hop.result)
-                label = names[hop.result] + (f" (time {turn} of {turns})" if turns > 1 else "")
-                add("use", label, products[owners == i])
-            found.sort(key=lambda group: -group.share)
-        return found
-    (hop,) = way.fork
-    varying = _varying(hop)
-    if len(varying) < 2:
-        return []
-    for axis in varying:
-        entries: list[Group] = []
-        word = axis_word(len(hop.at), axis)
-        totals = np.bincount(hop.at[axis], weights=np.abs(products))
-        for entry in np.argsort(-totals, kind="stable")[:3]:
-            if totals[entry]:
-                add(
-                    word,
-                    f"{word}{'' if len(hop.at) < 3 else ','} {int(entry)}",
-                    products[hop.at[axis] == entry],
-                )
-                entries.append(found[-1])
-    return found
-
-
-def term_text(term: Term) -> str:
-    """`0.12 · x[17, 3] = 0.12 · 0.83`, the factors of a term."""
-    if not term.reads or term.reads == number_text(term.local):
-        return f"{number_text(term.cotangent)} × {number_text(term.local)}"
-    return f"{number_text(term.cotangent)} × {term.reads} = {number_text(term.local)}"
+_ARITHMETIC: dict[str, Any] = {
+    "add": add,
+    "subtract": lambda a, b: add(a, multiply(MINUS_ONE, b)),
+    "multiply": multiply,
+    "divide": lambda a, b: multiply(a, power(b, MINUS_ONE)),
+    "negative": lambda x: multiply(MINUS_ONE, x),
+    "positive": lambda x: x,
+    "identity": lambda x: x,
+    "stop_gradient": lambda x: x,
+    "pow": power,
+    "square": lambda x: power(x, TWO),
+    "reciprocal": lambda x: power(x, MINUS_ONE),
+    "sqrt": lambda x: power(x, HALF),
+    "exp": exp,
+}

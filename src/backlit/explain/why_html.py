@@ -8,7 +8,7 @@ from html import escape
 from backlit.explain.answer import Answer, Finding, Line, Picture, Sum
 from backlit.explain.formula import number_text
 from backlit.explain.naming import Spot
-from backlit.explain.terms import term_text
+from backlit.explain.sums import term_text
 from backlit.explain.why_text import chain_text, percent
 
 STYLE = """
@@ -17,10 +17,10 @@ STYLE = """
 @media (prefers-color-scheme:dark){.backlit-why{--ink:#e6edf3;--soft:#9198a1;--line:#3d444d;--bar:#58a6ff;--neg:#f0883e;
  --bg:#0d1117;--tint:#161b22}}
 .backlit-why h1,.backlit-why h2{font-size:1.15em;margin:.2em 0 .5em;font-weight:600}
-.backlit-why code,.backlit-why table,.backlit-why pre{font-family:ui-monospace,SFMono-Regular,Menlo,monospace;font-size:.92em}
+.backlit-why code,.backlit-why table,.backlit-why pre{font:.92em ui-monospace,SFMono-Regular,Menlo,monospace}
 .backlit-why table{border-collapse:collapse;margin:.6em 0}
-.backlit-why td,.backlit-why th{padding:.15em .8em .15em 0;text-align:left;vertical-align:baseline;font-weight:400;border:0;
- background:none}
+.backlit-why td,.backlit-why th{padding:.15em .8em .15em 0;text-align:left;vertical-align:baseline;font-weight:400;
+ border:0;background:none}
 .backlit-why thead th{color:var(--soft);border-bottom:1px solid var(--line)}
 .backlit-why .n{text-align:right;white-space:nowrap}
 .backlit-why .rule,.backlit-why .spot,.backlit-why small{color:var(--soft)}
@@ -83,9 +83,8 @@ def _spot(spot: Spot | None, again: bool = False) -> str:
 def _row(cells: Iterable[str], kinds: Sequence[str] = ()) -> str:
     shown = list(cells)
     marks = [*kinds, *[""] * len(shown)]
-    return "<tr>" + "".join(
-        f'<td class="{mark}">{cell}</td>' if mark else f"<td>{cell}</td>" for cell, mark in zip(shown, marks, strict=False)
-    ) + "</tr>"  # fmt: skip
+    tags = (f'<td class="{mark}">' if mark else "<td>" for mark in marks)
+    return f"<tr>{''.join(f'{tag}{cell}</td>' for tag, cell in zip(tags, shown, strict=False))}</tr>"
 
 
 def _table(head: Sequence[str], rows: Iterable[str]) -> str:
@@ -126,14 +125,10 @@ def _sum(answer: Answer, total: Sum, depth: int) -> str:
     parts = [_table(("#", "through", "cotangent × local derivative", "contributes", "share"), rows)]
     if total.groups:
         groups = [
-            _row([escape(g.label), number_text(g.value), _bar(g.value, g.share)], ["", "n"])
-            for g in total.groups
+            _row([escape(g.label), number_text(g.value), _bar(g.value, g.share)], ["", "n"]) for g in total.groups
         ]
         parts.append(_table(("added up by", "contributes", "share"), groups))
-    parts += [
-        f"<p><small>{escape(note)}</small></p>"
-        for note in dict.fromkeys(t.note for t in total.terms if t.note)
-    ]
+    parts += [f"<p><small>{escape(note)}</small></p>" for note in dict.fromkeys(t.note for t in total.terms if t.note)]
     for term in total.terms if depth > 0 else ():
         ahead = answer.ahead(term.number)
         if ahead is not None:
@@ -152,8 +147,8 @@ def _finding(finding: Finding) -> str:
 
 
 def _picture(p: Picture) -> str:
-    facts = [("shape", str(p.shape)), ("norm", number_text(p.norm)), ("mean", number_text(p.mean)),
-             ("smallest", number_text(p.smallest)), ("largest", number_text(p.largest)), ("zeros", str(p.zeros))]  # fmt: skip
+    numbers = (("norm", p.norm), ("mean", p.mean), ("smallest", p.smallest), ("largest", p.largest))
+    facts = [("shape", str(p.shape)), *((name, number_text(x)) for name, x in numbers), ("zeros", str(p.zeros))]
     if p.relative is not None:
         facts.append(("norm, relative to the array's", number_text(p.relative, 3)))
     shown = "".join(_row([escape(a), escape(b)], ["", "n"]) for a, b in facts)
@@ -163,9 +158,9 @@ def _picture(p: Picture) -> str:
 
 
 def _factors(answer: Answer) -> str:
-    rows = [
-        _row([escape(f"{f.through} → {f.label}" if f.through else f.label), number_text(f.factor, 4), number_text(f.product, 4), _spot(f.spot)],
-             ["", "n", "n"])
-        for f in answer.factors
-    ]  # fmt: skip
+    rows = []
+    for f in answer.factors:
+        through = f"{f.through} → {f.label}" if f.through else f.label
+        cells = (escape(through), number_text(f.factor, 4), number_text(f.product, 4), _spot(f.spot))
+        rows.append(_row(cells, ("", "n", "n")))
     return _table(("through", "factor", "product", ""), rows)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from backlit.explain.answer import Answer, Finding, Line, Picture, Sum
 from backlit.explain.formula import equals, number_text
 from backlit.explain.naming import Spot
-from backlit.explain.terms import term_text
+from backlit.explain.sums import term_text
 
 NARROWEST = 50
 
@@ -100,17 +100,13 @@ def percent(share: float) -> str:
 
 def _sum(total: Sum, width: int) -> list[str]:
     rows = [("#", "through", "cotangent × local derivative", "contributes", "share")]
-    rows += [
-        (str(t.number), t.label, term_text(t), number_text(t.value), percent(t.share)) for t in total.terms
-    ]
+    rows += [(str(t.number), t.label, term_text(t), number_text(t.value), percent(t.share)) for t in total.terms]
     others = total.count - len(total.terms)
     if others:
         rows.append(("", f"the other {others}", "", number_text(total.rest), percent(total.rest_share)))
     rows.append(("", "sum", "", number_text(total.total), ""))
     w = [max(len(row[i]) for row in rows) for i in range(5)]
-    lines = [
-        f"  {a:>{w[0]}}  {b:{w[1]}}  {c:{w[2]}}  {d:>{w[3]}}  {e:>{w[4]}}".rstrip() for a, b, c, d, e in rows
-    ]
+    lines = [f"  {a:>{w[0]}}  {b:{w[1]}}  {c:{w[2]}}  {d:>{w[3]}}  {e:>{w[4]}}".rstrip() for a, b, c, d, e in rows]
     notes = [t.note for t in total.terms if t.note]
     if total.groups:
         lines += ["", *_groups(total)]
@@ -141,10 +137,8 @@ def _finding(finding: Finding, width: int) -> list[str]:
 
 
 def _picture(p: Picture, width: int) -> list[str]:
-    lines = [
-        f"  shape {p.shape}, norm {number_text(p.norm)}, mean {number_text(p.mean)}, "
-        f"from {number_text(p.smallest)} to {number_text(p.largest)}"
-    ]
+    between = f"from {number_text(p.smallest)} to {number_text(p.largest)}"
+    lines = [f"  shape {p.shape}, norm {number_text(p.norm)}, mean {number_text(p.mean)}, {between}"]
     if p.relative is not None:
         lines.append(f"  its norm is {number_text(p.relative, 3)} times that of the array itself")
     if p.standouts:

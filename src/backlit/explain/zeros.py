@@ -12,11 +12,11 @@ from backlit.core.numbers import dtype_of, quietly, shape_of, strong
 from backlit.core.op import Elementwise, Linear
 from backlit.core.value import Value, inputs_of
 from backlit.explain.answer import Finding
-from backlit.explain.blocks import Hop, Index, basis_tangent, hops
+from backlit.explain.blocks import Hop, Index, hops
 from backlit.explain.flow import Flow
 from backlit.explain.formula import number_text
 from backlit.explain.naming import Names, at, operands_there, spot_of
-from backlit.explain.terms import broadcast_index
+from backlit.explain.sums import broadcast_index
 
 MOST = 4_000  # elements looked at
 _RECTIFIERS = ("relu",)
@@ -65,9 +65,7 @@ def _findings(flow: Flow, names: Names, starts: list[tuple[Value, Index]]) -> li
     return list(_told(ordered, names))
 
 
-def _add(
-    causes: dict[tuple[str, Value], _Cause], kind: str, node: Value, example: str, operand: Value | None
-) -> None:
+def _add(causes: dict[tuple[str, Value], _Cause], kind: str, node: Value, example: str, operand: Value | None) -> None:
     cause = causes.setdefault((kind, node), _Cause(kind, node, 0, example, operand))
     cause.count += 1
 
@@ -99,10 +97,7 @@ def _meets(hop: Hop) -> Any:
     node = hop.result
     op = node._op
     assert op is not None
-    xs = [
-        np.ones_like(strong(x._data)) if dtype_of(x._data).kind == "f" else strong(x._data)
-        for x in inputs_of(node)
-    ]
+    xs = [np.ones_like(strong(x._data)) if dtype_of(x._data).kind == "f" else strong(x._data) for x in inputs_of(node)]
     assert hop.argument is not None
     unit = np.zeros(shape_of(xs[hop.argument]))
     unit[hop.element] = 1
@@ -124,9 +119,7 @@ def _flat(causes: dict[tuple[str, Value], _Cause], names: Names, hop: Hop, k: in
     value = there[hop.argument]
     shown = "?" if value is None else number_text(value)
     if op.name in _RECTIFIERS:
-        _add(
-            causes, "dead relu", node, f"{x} = {shown} is not above 0, so {op.name} passes nothing back", None
-        )
+        _add(causes, "dead relu", node, f"{x} = {shown} is not above 0, so {op.name} passes nothing back", None)
     elif op.name == "where":
         _add(causes, "masked", node, f"where() did not choose {x}, so nothing flows to it", None)
     elif op.selects:
@@ -188,8 +181,8 @@ def _told(causes: list[_Cause], names: Names) -> Iterator[Finding]:
             if operand._op is None and shape_of(operand._data):
                 kind = "zero weights"
                 remedy = (
-                    f"{names[operand]} is zero everywhere. Weights that start at zero, or all equal, are symmetric: they pass "
-                    "no gradient back, or the same to all. Start from small random numbers."
+                    f"{names[operand]} is zero everywhere. Weights that start at zero, or all equal, are symmetric: "
+                    "they pass no gradient back, or the same to all. Start from small random numbers."
                 )
             elif operand._op is not None or shape_of(operand._data):
                 remedy = f"Of {names[operand]}: {whole}."

@@ -13,82 +13,35 @@ import numpy as np
 
 from backlit.core.errors import ConversionError, TracedValueError
 from backlit.core.numbers import Abstract, dtype_of, shape_of
-from backlit.core.value import Value, current, describe
+from backlit.core.value import INACTIVE, Value, current, describe, is_active
 from backlit.ops import namespace
 
-_PLAIN = [
-    "abs",
-    "sign",
-    "floor",
-    "ceil",
-    "trunc",
-    "round",
-    "square",
-    "reciprocal",
-    "sqrt",
-    "exp",
-    "expm1",
-    "log",
-    "log1p",
-    "log2",
-    "log10",
-    "sin",
-    "cos",
-    "tan",
-    "asin",
-    "acos",
-    "atan",
-    "sinh",
-    "cosh",
-    "tanh",
-    "asinh",
-    "acosh",
-    "atanh",
-    "sigmoid",
-    "relu",
-    "leaky_relu",
-    "elu",
-    "gelu",
-    "silu",
-    "softplus",
-    "erf",
-    "clip",
-    "isfinite",
-    "isinf",
-    "isnan",
-    "matmul",
-    "squeeze",
-    "expand_dims",
-    "take",
-    "tile",
-    "repeat",
-    "roll",
-    "flip",
-]
-_OVER_AXES = [
-    "sum",
-    "prod",
-    "max",
-    "min",
-    "any",
-    "all",
-    "argmax",
-    "argmin",
-    "mean",
-    "var",
-    "std",
-    "logsumexp",
-    "cumulative_sum",
-    "cumulative_prod",
-    "softmax",
-    "log_softmax",
-]
+_PLAIN = (
+    "abs sign floor ceil trunc square reciprocal sqrt exp expm1 log log1p log2 log10 "
+    "sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh "
+    "sigmoid relu leaky_relu elu gelu silu softplus erf clip isfinite isinf isnan conj "
+    "pow hypot atan2 logaddexp maximum minimum matmul outer "  # of two arrays
+    "squeeze expand_dims moveaxis broadcast_to take tile repeat roll flip tril triu split unstack nonzero diff"
+)
+_OVER_AXES = (
+    "sum prod max min any all argmax argmin mean var std logsumexp cumulative_sum cumulative_prod softmax log_softmax "
+    "count_nonzero"
+)
 _ALIASES = {  # NumPy calls these on the elements of object arrays, and people know them
     "arcsin": "asin", "arccos": "acos", "arctan": "atan",
     "arcsinh": "asinh", "arccosh": "acosh", "arctanh": "atanh", "cumsum": "cumulative_sum",
-    "cumprod": "cumulative_prod", "rint": "round", "conjugate": "conj",
+    "arctan2": "atan2", "cumprod": "cumulative_prod", "rint": "round", "conjugate": "conj",
 }  # fmt: skip
-NAMES = (*_PLAIN, *_OVER_AXES, *_ALIASES)
+_METHODS = {**dict.fromkeys(_PLAIN.split(), False), **dict.fromkeys(_OVER_AXES.split(), True)}  # True: over axes
+NAMES = (*_METHODS, *_ALIASES)
+_ELSEWHERE = {  # what other libraries call otherwise
+    "detach": "backlit.stop_gradient(x)", "numpy": "x.data", "clone": "+x", "view": "x.reshape(...)",
+    "unsqueeze": "x.expand_dims(axis)", "permute": "x.permute_dims(...)", "t": "x.T", "mm": "x @ y", "bmm": "x @ y",
+    "clamp": "x.clip(min, max)", "float": "x.astype(backlit.float32)", "long": "x.astype(backlit.int64)",
+    "double": "x.astype(backlit.float64)", "half": "x.astype(backlit.float16)", "norm": "(x * x).sum().sqrt()",
+    "cpu": "x, which is there already", "grad_fn": "x.op", "zero_": "x.grad = None for the gradient, or x[...] = 0",
+    "copy": "backlit.asarray(x, copy=True), or Value(x.data) for a variable of its own",
+}  # fmt: skip
 
 
 def _over_axes(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -104,10 +57,11 @@ def _over_axes(function: Callable[..., Any]) -> Callable[..., Any]:
 def _missing(self: Value, name: str) -> Any:
     """Find a method when it is first asked for, and keep it in the class."""
     target = _ALIASES.get(name, name)
-    if target not in _PLAIN and target not in _OVER_AXES and target not in _ALIASES.values():
-        raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
+    if target not in _METHODS and name not in _ALIASES:
+        hint = f": write {_ELSEWHERE[name]}" if name in _ELSEWHERE else ""
+        raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'{hint}")
     function = _public(target)
-    takes_axis = target in _OVER_AXES
+    takes_axis = _METHODS.get(target, False)
     method = _over_axes(function) if takes_axis else function
     setattr(Value, name, method)
     return getattr(self, name)
@@ -139,9 +93,12 @@ def _astype(self: Value, dtype: Any, copy: bool = True) -> Value:
 
 
 def _dot(self: Value, other: Any) -> Any:
-    """The product of vectors or matrices; of anything with a scalar, the plain product."""
-    if self.ndim == 0 or np.ndim(getattr(other, "data", other)) == 0:
+    """The product of vectors or matrices; of anything with a scalar, the plain product. As `numpy.dot`."""
+    rank = other.ndim if isinstance(other, Value) else np.ndim(other)
+    if self.ndim == 0 or rank == 0:
         return self * other
+    if rank > 2:
+        return cast(Value, namespace.find("tensordot")(self, other, axes=((-1,), (-2,))))
     return self @ other
 
 
@@ -178,12 +135,34 @@ def _real_number(self: Value, what: str) -> Any:
     data = _number(self, what)
     if dtype_of(data).kind == "c":
         raise ConversionError(f"{what} of {describe(self)}, which is complex: take backlit.real(x) or abs(x) first.")
+    if is_active(self):
+        _refuse_silent_cut(self, 3)
     return data
+
+
+def _refuse_silent_cut(value: Value, depth: int) -> None:
+    """Raise ConversionError where nobody wrote float(x), but `array[i] = x`, or NumPy's own code wants a number."""
+    from opcode import opname  # loaded when a number is first asked for
+
+    frame = sys._getframe(depth)
+    if opname[frame.f_code.co_code[frame.f_lasti]] in ("STORE_SUBSCR", "STORE_SLICE"):
+        raise ConversionError(
+            f"writing {describe(value)} into a plain array would silently cut its gradient. Collect values in a list "
+            "and make one array of them with backlit.stack([...]), write into an array made by backlit.zeros(...), or "
+            "write x.data if you want the number."
+        )
+    if frame.f_globals.get("__name__", "").partition(".")[0] == "numpy":
+        raise ConversionError(
+            f"NumPy would make a plain number of {describe(value)} here, which would silently cut its gradient. Make "
+            "one array of several values with backlit.stack([...]) and use its methods, such as x.mean()."
+        )
 
 
 def _float(self: Value) -> float:
     data = self._data
-    return data if type(data) is float and self._now is None else float(_real_number(self, "float()"))
+    if type(data) is float and self._now is None and self._grad is INACTIVE:
+        return data
+    return float(_real_number(self, "float()"))
 
 
 def _int(self: Value) -> int:
@@ -191,7 +170,10 @@ def _int(self: Value) -> int:
 
 
 def _complex(self: Value) -> complex:
-    return complex(_number(self, "complex()"))
+    data = _number(self, "complex()")
+    if is_active(self):
+        _refuse_silent_cut(self, 2)
+    return complex(data)
 
 
 def _index(self: Value) -> int:
@@ -291,6 +273,22 @@ def _format(self: Value, spec: str) -> str:
     return format(self.item(), spec) if spec else repr(self)
 
 
+def _round(self: Value, digits: int = 0) -> Value:
+    """The nearest numbers with so many decimal digits, ties to even."""
+    if not digits or self.dtype.kind in "iub":
+        return namespace.find("round")(self)  # type: ignore[no-any-return]
+    scale = 10.0**digits
+    return namespace.find("round")(self * scale) / scale  # type: ignore[no-any-return]
+
+
+def _divmod(self: Value, other: Any) -> tuple[Value, Value]:
+    return self // other, self % other
+
+
+def _rdivmod(self: Value, other: Any) -> tuple[Value, Value]:
+    return other // self, other % self
+
+
 def _when_numpy_asks(name: str) -> Callable[..., Any]:
     """A method that loads `numpy_protocol`, which puts the real one in its place, and calls that."""
 
@@ -352,7 +350,8 @@ def _dlpack_device(self: Value, /) -> tuple[int, int]:
 for _name, _function in {
     "__getattr__": _missing, "__float__": _float, "__int__": _int, "__complex__": _complex, "__index__": _index,
     "__bool__": _bool, "__len__": _len, "__iter__": _iter, "__getitem__": _getitem, "__setitem__": _setitem,
-    "__repr__": _repr, "__format__": _format, "item": _item, "tolist": _tolist, "reshape": _reshape,
+    "__repr__": _repr, "__format__": _format, "__round__": _round, "round": _round, "__divmod__": _divmod,
+    "__rdivmod__": _rdivmod, "item": _item, "tolist": _tolist, "reshape": _reshape,
     "flatten": _flatten, "ravel": _flatten, "transpose": _transpose, "permute_dims": _transpose, "astype": _astype,
     "dot": _dot, "T": property(_turned), "mT": property(_matrix_transpose), "at": property(_at),
     "device": property(lambda self: "cpu"),

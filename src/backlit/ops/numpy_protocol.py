@@ -131,8 +131,8 @@ def _refuse(shown: str, options: dict[str, Any]) -> None:
     for key, value in options.items():
         if not _says_nothing(value) and not (isinstance(value, str) and value in ("C", "K", "same_kind")):
             raise ConversionError(
-                f"{shown} of a value takes no {key}. Compute without it; backlit.where(mask, x, other) chooses elements, "
-                "and x.astype(dtype) converts them."
+                f"{shown} of a value takes no {key}. Compute without it; backlit.where(mask, x, other) chooses "
+                "elements, and x.astype(dtype) converts them."
             )
 
 
@@ -207,6 +207,14 @@ def _inner(a: Any, b: Any) -> Any:
     return a * b if 0 in (a.ndim, b.ndim) else _find("tensordot")(a, b, axes=((-1,), (-1,)))
 
 
+def _of_vectors(ours: str) -> Callable[..., Any]:
+    def adapted(a: Any, b: Any, out: Any = None) -> Any:
+        _refuse(f"np.{ours}", {"out": out})
+        return _find(ours)(*(_find("asarray")(x).reshape((-1,)) for x in (a, b)))
+
+    return adapted
+
+
 def _joined(vector: str, along: int, rank: int) -> Callable[..., Any]:
     """np.hstack and its like. vector: "rows" or "columns" if vectors become that, else they follow each other."""
 
@@ -258,10 +266,11 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "where": _where, "nonzero": _where, "clip": _clip, "round": _round, "around": _round,
     "real": _as("real", "val"), "imag": _as("imag", "val"),
     "reshape": _as("reshape", "a shape / !order copy"), "ravel": lambda a, order="C": a.reshape((-1,)),
-    "transpose": lambda a, axes=None: a.transpose(*(axes or ())), "permute_dims": lambda a, axes=None: a.transpose(*(axes or ())),
+    **{name: lambda a, axes=None: a.transpose(*(axes or ())) for name in ("transpose", "permute_dims")},
     "matrix_transpose": _as("matrix_transpose", "x"), "swapaxes": _swapaxes,
     "moveaxis": _as("moveaxis", "a source destination"),
-    "broadcast_to": _as("broadcast_to", "array shape / !subok"), "broadcast_arrays": lambda *args, subok=False: _find("broadcast_arrays")(*args),
+    "broadcast_to": _as("broadcast_to", "array shape / !subok"),
+    "broadcast_arrays": lambda *args, subok=False: _find("broadcast_arrays")(*args),
     "expand_dims": _as("expand_dims", "a axis"), "squeeze": _as("squeeze", "a / axis"),
     "flip": _as("flip", "m / axis"), "roll": _as("roll", "a shift / axis"),
     "concatenate": _as("concat", "arrays / axis !out !dtype !casting"), "append": _append,
@@ -274,8 +283,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "pad": _as("pad", "array pad_width / mode constant_values"),
     "tril": _as("tril", "m / k"), "triu": _as("triu", "m / k"),
     "take": _take, "take_along_axis": _as("take_along_axis", "arr indices / axis"),
-    "dot": _dot, "inner": _inner, "vdot": lambda a, b: _find("vecdot")(*(_find("asarray")(x).reshape((-1,)) for x in (a, b))),
-    "outer": lambda a, b, out=None: _find("outer")(*(_find("asarray")(x).reshape((-1,)) for x in (a, b))),
+    "dot": _dot, "inner": _inner, "vdot": _of_vectors("vecdot"), "outer": _of_vectors("outer"),
     "tensordot": _as("tensordot", "a b / axes"), "einsum": _einsum,
     "zeros_like": _as("zeros_like", "a / dtype !order !subok !shape device"),
     "ones_like": _as("ones_like", "a / dtype !order !subok !shape device"),
@@ -283,16 +291,18 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "full_like": _as("full_like", "a fill_value / dtype !order !subok !shape device"),
     "linspace": _as("linspace", "start stop num / endpoint !retstep dtype !axis device"),
     "meshgrid": lambda *xi, indexing="xy", copy=True, sparse=False: _find("meshgrid")(*xi, indexing=indexing),
-    "astype": _as("astype", "x dtype / copy device"), "copy": lambda a, order="K", subok=False: _find("asarray")(a, copy=True),
-    "shape": lambda a: a.shape, "ndim": lambda a: a.ndim, "size": lambda a, axis=None: a.size if axis is None else a.shape[axis],
+    "astype": _as("astype", "x dtype / copy device"),
+    "copy": lambda a, order="K", subok=False: _find("asarray")(a, copy=True),
+    "shape": lambda a: a.shape, "ndim": lambda a: a.ndim,
+    "size": lambda a, axis=None: a.size if axis is None else a.shape[axis],
     "result_type": lambda *args: _find("result_type")(*args), "can_cast": lambda from_, to, casting="safe": np.can_cast(
         from_.dtype if isinstance(from_, Value) else from_, to, casting),
     "array_repr": lambda arr, *_, **__: repr(arr), "array_str": lambda a, *_, **__: repr(a),
 }  # fmt: skip
-_ANSWERS = (  # what they give has no gradient, so they may see the plain numbers
-    "allclose array_equal array_equiv isclose isrealobj iscomplexobj isreal iscomplex argsort argwhere flatnonzero "
-    "searchsorted digitize"
-).split()
+_ANSWERS = {  # what they give has no gradient, so they may see the plain numbers
+    *("allclose", "array_equal", "array_equiv", "isclose", "isrealobj", "iscomplexobj", "isreal", "iscomplex"),
+    *("argsort", "argwhere", "flatnonzero", "searchsorted", "digitize"),
+}
 
 
 def _array_function(self: Value, function: Any, types: Any, args: Any, kwargs: Any) -> Any:

@@ -20,7 +20,14 @@ from backlit.ops import arithmetic, logic, powers
 
 _getframe = sys._getframe
 _new = object.__new__
-_UNDERSTOOD = (Value, float, int, complex, np.ndarray, np.generic, list)
+_UNDERSTOOD = (Value, float, int, complex, np.ndarray, np.generic, list, tuple)
+
+
+def _beside(op: Op, left: Any, right: Any, other: Any) -> Any:
+    """The op applied to a value and what the user wrote beside it; arrays of objects are left to NumPy's loops."""
+    if isinstance(other, _UNDERSTOOD) and not (isinstance(other, np.ndarray) and other.dtype == object):
+        return record(op, operands((left, right)))
+    return NotImplemented
 
 
 def fast_binary(op: Elementwise) -> tuple[Callable[..., Any], Callable[..., Any]]:
@@ -35,7 +42,7 @@ def fast_binary(op: Elementwise) -> tuple[Callable[..., Any], Callable[..., Any]
             if kind is float or kind is int:
                 other = constant(float(other))
             elif kind is not Value and not isinstance(other, Value):
-                return record(op, operands((self, other))) if isinstance(other, _UNDERSTOOD) else NotImplemented
+                return _beside(op, self, other, other)
             y = other._data
             if type(y) is float and not SPECIAL and self._now is None and other._now is None:
                 try:
@@ -60,10 +67,10 @@ def fast_binary(op: Elementwise) -> tuple[Callable[..., Any], Callable[..., Any]
                 op,
                 (self if self._now is None else self._now, other if other._now is None else other._now),
             )
-        return record(op, operands((self, other))) if isinstance(other, _UNDERSTOOD) else NotImplemented
+        return _beside(op, self, other, other)
 
     def reflected(self: Value, other: Any) -> Any:
-        return record(op, operands((other, self))) if isinstance(other, _UNDERSTOOD) else NotImplemented
+        return _beside(op, other, self, other)
 
     return method, reflected
 
@@ -78,10 +85,10 @@ def plain_binary(op: Op) -> tuple[Callable[..., Any], Callable[..., Any]]:
                 op,
                 (self if self._now is None else self._now, other if other._now is None else other._now),
             )
-        return record(op, operands((self, other))) if isinstance(other, _UNDERSTOOD) else NotImplemented
+        return _beside(op, self, other, other)
 
     def reflected(self: Value, other: Any) -> Any:
-        return record(op, operands((other, self))) if isinstance(other, _UNDERSTOOD) else NotImplemented
+        return _beside(op, other, self, other)
 
     return method, reflected
 

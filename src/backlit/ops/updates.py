@@ -15,7 +15,7 @@ from backlit.core.errors import DtypeError, IndexingError, ShapeError, TracedVal
 from backlit.core.numbers import Abstract, Shape, dtype_of, shape_of
 from backlit.core.op import Constant, Integers, Linear, Reals, Sample
 from backlit.core.site import user_frame
-from backlit.core.value import Value, current, describe, is_active
+from backlit.core.value import NO_EXTRA, Value, current, describe, is_active
 from backlit.ops.creation import holds_values, stacked
 from backlit.ops.functions import apply
 from backlit.ops.index import (
@@ -177,7 +177,7 @@ def setitem(value: Value, index: Any, new: Any) -> None:
     `new` is broadcast to the part that it replaces and converted to the dtype of `value`. From then on the
     gradient of `value` is that of the new node; it flows on to `new`, and to the old node where it was not
     replaced. Where an index names a place twice, the last stays. Under `no_grad` a variable remains a
-    variable. Cost: a copy of the array.
+    variable. Cost: a copy of the array, which lives as long as the graph; of a constant only the last is kept.
 
     Raises IndexingError for `x[i][j] = new`, where `x[i]` is a value of its own: write `x[i, j] = new`.
     """
@@ -188,6 +188,10 @@ def setitem(value: Value, index: Any, new: Any) -> None:
         value._assign(updated._data)
         return
     name = value.name
+    if not is_active(updated) and not is_active(node) and type(updated._data) is not Abstract:
+        # Nobody will ask what a constant was before, and an array filled one by one would keep every state.
+        updated._op = updated._a = updated._b = None
+        updated._extra = NO_EXTRA
     value._now = updated
     if name is not None:
         updated._own_extra().name = name
