@@ -90,7 +90,8 @@ def network() -> None:
     ]  # fmt: skip
     contestants = {"backlit": backlit_step(images, target, start)}
     if installed("torch"):
-        contestants["PyTorch eager"] = torch_step(images, target, start)
+        contestants["PyTorch, Module and SGD"] = torch_module_step(images, target, start)
+        contestants["PyTorch, bare tensors"] = torch_step(images, target, start)
     if installed("autograd"):
         contestants["HIPS/autograd"] = autograd_step(images, target, start)
     contestants["NumPy by hand"] = numpy_step(images, target, start)
@@ -135,7 +136,29 @@ def torch_step(images: Any, target: Any, start: list[Any]) -> Callable[[], Any]:
         with torch.no_grad():
             for p in parameters:
                 p -= LEARNING_RATE * p.grad
-        return loss
+        return loss.detach()
+
+    return step
+
+
+def torch_module_step(images: Any, target: Any, start: list[Any]) -> Callable[[], Any]:
+    import torch
+    from torch import nn
+
+    torch.set_num_threads(1)
+    x, labels = torch.tensor(images), torch.tensor(target.argmax(1))
+    model = nn.Sequential(nn.Linear(64, 128), nn.Tanh(), nn.Linear(128, 10))
+    with torch.no_grad():
+        for parameter, values in zip(model.parameters(), start, strict=True):
+            parameter.copy_(torch.tensor(values.T))
+    optimizer = torch.optim.SGD(model.parameters(), lr=LEARNING_RATE)
+
+    def step() -> Any:
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(model(x), labels)
+        loss.backward()
+        optimizer.step()
+        return loss.detach()
 
     return step
 

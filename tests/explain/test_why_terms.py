@@ -57,9 +57,7 @@ def test_terms_of_every_op_add_up_to_the_gradient(op: Op) -> None:
     for sample in samples_of(op):
         domains = sample.domains or op.domains
         domains = (*domains, *[domains[-1]] * (len(sample.shapes) - len(domains)))
-        nodes = tuple(
-            leaf(draw(d, s, np.dtype("float64"), rng)) for d, s in zip(domains, sample.shapes, strict=False)
-        )
+        nodes = tuple(leaf(draw(d, s, np.dtype("float64"), rng)) for d, s in zip(domains, sample.shapes, strict=False))
         y = record(op, nodes, sample.attrs)
         if not dtypes.is_real(y.dtype) or not y.size:
             continue
@@ -176,9 +174,7 @@ def test_terms_add_up_on_random_graphs(graph: tuple[list[Value], Value], opened:
             assert total == pytest.approx(answer.gradient, rel=1e-8, abs=1e-9 * max(1.0, answer.sum.size))
             for term in answer.sum.terms:
                 assert term.value == pytest.approx(term.cotangent * term.local, rel=1e-9, abs=1e-300)
-                assert answer.follow(term.number).gradient == pytest.approx(
-                    term.cotangent, rel=1e-9, abs=1e-12
-                )
+                assert answer.follow(term.number).gradient == pytest.approx(term.cotangent, rel=1e-9, abs=1e-12)
             answer = answer.follow(1)
 
 
@@ -228,9 +224,7 @@ def test_uses_at_several_time_steps_are_told_apart() -> None:
 
 def test_infinities_that_other_elements_meet_do_not_spoil_the_terms() -> None:
     x = Value(np.array([1.0, 2.0]), name="x")
-    loss = bl.sum(
-        bl.stack([x, x]).mT @ bl.asarray([[1.0, 2.0], [3.0, 4.0]]) * bl.asarray([[1.0, 1.0], [np.inf, 0.0]])
-    )
+    loss = bl.sum(bl.stack([x, x]).mT @ bl.asarray([[1.0, 2.0], [3.0, 4.0]]) * bl.asarray([[1.0, 1.0], [np.inf, 0.0]]))
     answer = why(x, of=loss, index=0)
     assert answer.gradient == pytest.approx(10.0)
 

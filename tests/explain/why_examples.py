@@ -1,4 +1,4 @@
-"""The examples of the golden files of `why`: each gives an explanation. The files name these lines, so add at the end."""
+"""The examples of the golden files of `why`, which name the lines here, so add at the end."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from backlit.autodiff.rules import contribution, fit
 from backlit.core import dtypes
 from backlit.core.errors import DtypeError, GraphError, ShapeError, StaleGradientWarning
 from backlit.core.numbers import Abstract, as_data, dtype_of, quietly, shape_of
-from backlit.core.op import ONE, Elementwise, Linear
+from backlit.core.op import ONE, Elementwise, Linear, Special
 from backlit.core.record import as_constant
 from backlit.core.site import user_frame
 from backlit.core.state import SPECIAL, Because, Mode, because, current_mode, mode
@@ -193,28 +193,35 @@ def _sweep(output: Value, seed: Any) -> Swept:
                     continue
             except (ArithmeticError, ValueError):
                 pass  # Python's floats raise where IEEE 754 has an answer: the plain way has it
-        elif type(op) is Elementwise and type(y) is not float and not op.selects and not masks:
-            extra = node._extra
-            if extra is NO_EXTRA or not (extra.attrs or extra.rest):
-                b = node._b
-                operands: tuple[Any, ...] = (x,) if b is None else (x, b._data)
-                if a._grad is not INACTIVE:
-                    rule = op.partials[0]
-                    if rule is not None:
-                        term = ct if rule is ONE else ct * rule(y, *operands)
-                        if type(x) is float or term.shape != x.shape or term.dtype is not x.dtype:
-                            term = fit(term, x)
-                        old = get(a)
-                        cts[a] = term if old is None else old + term
-                if b is not None and b._grad is not INACTIVE:
-                    rule = op.partials[1]
-                    if rule is not None:
-                        x = operands[1]
-                        term = ct if rule is ONE else ct * rule(y, *operands)
-                        if type(x) is float or term.shape != x.shape or term.dtype is not x.dtype:
-                            term = fit(term, x)
-                        old = get(b)
-                        cts[b] = term if old is None else old + term
+        elif type(y) is not float and not masks:
+            assert op is not None
+            extra, kind = node._extra, type(op)
+            if op.is_direct and not extra.rest:
+                b, attrs, rules = node._b, extra.attrs, op.rules
+                xs: tuple[Any, ...] = (x,) if b is None else (x, b._data)
+                if a._grad is not INACTIVE and (rule := rules[0]) is not None:
+                    if rule is ONE:
+                        term = ct
+                    elif kind is Elementwise:
+                        term = ct * rule(y, *xs, **attrs)
+                    else:
+                        term = rule(ct, *xs, **attrs) if kind is Linear else rule(ct, y, *xs, **attrs)
+                    if type(x) is float or term.shape != x.shape or term.dtype is not x.dtype:
+                        term = fit(term, x)
+                    old = get(a)
+                    cts[a] = term if old is None else old + term
+                if b is not None and b._grad is not INACTIVE and (rule := rules[1]) is not None:
+                    x = xs[1]
+                    if rule is ONE:
+                        term = ct
+                    elif kind is Elementwise:
+                        term = ct * rule(y, *xs, **attrs)
+                    else:
+                        term = rule(ct, *xs, **attrs) if kind is Linear else rule(ct, y, *xs, **attrs)
+                    if type(x) is float or term.shape != x.shape or term.dtype is not x.dtype:
+                        term = fit(term, x)
+                    old = get(b)
+                    cts[b] = term if old is None else old + term
                 continue
         _step(node, ct, cts, masks, owned)
     return cts, leaves, untouched
@@ -259,23 +266,8 @@ def _step(
     op, attrs, y = node._op, node._extra.attrs, node._data
     inputs = inputs_of(node)
     xs = [x._data for x in inputs]
-    if observe is None and type(op) is Elementwise and type(y) is np.ndarray and not op.selects and node not in masks:
-        for rule, x, data in zip(op.partials, inputs, xs, strict=True):
-            if rule is None or x._grad is INACTIVE:
-                continue
-            term = ct if rule is ONE else ct * rule(y, *xs, **attrs)
-            if type(data) is float or term.shape != data.shape or term.dtype is not data.dtype:
-                term = fit(term, data)
-            old = cts.get(x)
-            if old is None:
-                cts[x] = term
-            else:
-                cts[x] = old + term
-                masks.pop(x, None)
-        return
     mask = masks.get(node) if masks else None
     assert op is not None
-    plain = mask is None and type(y) is np.ndarray
     for index, x in enumerate(inputs):
         if x._grad is INACTIVE:
             continue
@@ -283,24 +275,16 @@ def _step(
             _accumulate(op, x, ct, xs, attrs, cts, owned)
             masks.pop(x, None)
             continue
-        if plain and type(op) is Linear and not op.jointly:
-            rule = op.transposes[index]
-            if rule is None:
-                continue
-            term, present = rule(ct, *xs, **attrs), None
-            if type(x._data) is not np.ndarray or term.shape != x._data.shape or term.dtype is not x._data.dtype:
-                term = fit(term, x._data)
-        else:
-            try:
-                found = contribution(op, index, ct, mask, y, xs, attrs)
-            except (ArithmeticError, ValueError):
-                if type(y) is not float:
-                    raise
-                strong = [np.float64(data) if type(data) is float else data for data in xs]
-                found = contribution(op, index, np.float64(ct), mask, np.float64(y), strong, attrs)
-            if found is None:
-                continue
-            term, present = found
+        try:
+            found = contribution(op, index, ct, mask, y, xs, attrs)
+        except (ArithmeticError, ValueError):
+            if type(y) is not float:
+                raise
+            strong = [np.float64(data) if type(data) is float else data for data in xs]
+            found = contribution(op, index, np.float64(ct), mask, np.float64(y), strong, attrs)
+        if found is None:
+            continue
+        term, present = found
         if type(x._data) is float and type(term) is not float:
             term = float(term)
         if present is not None and shape_of(present) == () and not present:

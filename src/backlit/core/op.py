@@ -88,10 +88,11 @@ class Op:
         self.lower = lower
         self.differentiable = any(rule is not None for rule in self.rules)
 
-    @property
-    def rules(self) -> tuple[Rule | None, ...]:
-        """Its derivative rules, one an input, whatever its kind; none for an op without a derivative."""
-        return ()
+    is_direct = False
+    """Whether a rule's result is the contribution as it is: no mask arises, and nothing is written in place."""
+
+    rules: tuple[Rule | None, ...] = ()
+    """Its derivative rules, one an input, whatever its kind; none for an op without a derivative."""
 
     def rule(self, index: int) -> Rule | None:
         """The derivative rule of one input; the last one stands for all inputs after it."""
@@ -144,14 +145,11 @@ class Elementwise(Op):
         selects: bool = False,
         **declared: Any,
     ) -> None:
-        self.partials = partials
+        self.partials = self.rules = partials
         self.scalar = scalar
         self.selects = selects
+        self.is_direct = not selects
         super().__init__(name, evaluate, **declared)
-
-    @property
-    def rules(self) -> tuple[Rule | None, ...]:
-        return self.partials
 
     def compute(self, datas: Sequence[Any], attrs: Attrs) -> Any:
         if self.scalar is not None:
@@ -192,15 +190,12 @@ class Linear(Op):
         accumulate: Callable[..., None] | None = None,
         **declared: Any,
     ) -> None:
-        self.transposes = transposes
+        self.transposes = self.rules = transposes
         self.jointly = jointly
         self.moves = moves
         self.accumulate = accumulate
+        self.is_direct = not jointly and accumulate is None
         super().__init__(name, evaluate, **declared)
-
-    @property
-    def rules(self) -> tuple[Rule | None, ...]:
-        return self.transposes
 
 
 class Special(Op):
@@ -215,13 +210,10 @@ class Special(Op):
         jvps: tuple[Rule | None, ...] = (),
         **declared: Any,
     ) -> None:
-        self.vjps = vjps
+        self.vjps = self.rules = vjps
         self.jvps = jvps
+        self.is_direct = True
         super().__init__(name, evaluate, **declared)
-
-    @property
-    def rules(self) -> tuple[Rule | None, ...]:
-        return self.vjps
 
 
 class Constant(Op):

@@ -17,7 +17,7 @@ LEADING = 18.0
 PAD_X, PAD_Y = 11.0, 8.0
 MARGIN = 18.0
 BESIDE = 6.0  # between the forward line and the backward one
-LONGEST = 34  # characters of a formula on a card
+LONGEST = 37  # characters of a formula on a card
 SMALL = 11.0
 GAP = 58.0  # between layers
 LEAN = 6.0
@@ -42,14 +42,13 @@ def card(node: Node, backward: bool) -> Card:
     if node.kind == "constant" and not node.shape and not node.named:
         lines.append(((amount(node.value), "value"),))
     else:
-        head: list[Piece] = [(node.name, name_style)] if node.name else []
-        if node.formula:
-            formula = node.formula if len(node.formula) <= LONGEST else node.formula[: LONGEST - 1] + "…"
-            head.append((f" = {formula}" if head and node.kind in ("op", "composite") else f"  {formula}" if head else formula, "formula"))
-        lines.append(tuple(head))
+        name, rest = node.heading
+        rest = rest if len(rest) <= LONGEST else f"{rest[: LONGEST - 1]}…"
+        lines.append(((name, name_style), (rest, "formula")))
         if node.value is not None:
-            shape = shape_text(node.value) if node.kind != "variables" else ""
-            size = f" ({shape})" if shape else ""
+            size = f" ({shape_text(node.value)})" if node.shape else ""
+            if node.folded and node.value is not node.last._data:
+                size = f" ({len(node.value):,} numbers)" if node.shape else ""
             lines.append((("→ ", "value"), (amount(node.value), "value"), (size, "note")))
         if backward and node.gradient is not None:
             lines.append((("← ", "gradient"), (amount(node.gradient), "gradient")))
@@ -188,7 +187,7 @@ def _shifted(route: list[Point], by: float, down: bool) -> list[Point]:
 
 def told(node: Node) -> str:
     """A node in words, as a tool tip and for a screen reader."""
-    lines = [f"{node.name} = {node.formula}" if node.name and node.formula else node.formula or node.name]
+    lines = ["".join(node.heading)]
     if node.kind in ("variable", "constant"):
         lines = [f"{node.name}, a {node.kind}" if node.name else f"a {node.kind}"]
     if node.shape and node.kind != "variables":

@@ -46,14 +46,12 @@ def folded(
     this are left, they are folded by line, then loops as a whole, then all that comes before the last ones.
     """
     keys = [_scope_key(node, depth, opened) for node in order]
-    groups = _grouped(order, keys)
-    if len(groups) <= limit:
+    if _count(order, keys) <= limit and len(groups := _grouped(order, keys)) <= limit:
         return groups
     lines = _Lines()
     by_line = [(SCOPE, key[1]) if key is not None and key[0] == SCOPE else lines.key(node)
                for node, key in zip(order, keys, strict=True)]  # fmt: skip
-    groups = _grouped(order, by_line)
-    if len(groups) <= limit:
+    if _count(order, by_line) <= limit and len(groups := _grouped(order, by_line)) <= limit:
         return groups
     by_line = [lines.key(node) for node in order]
     for loops in (False, True):
@@ -61,6 +59,12 @@ def folded(
         if len(groups) <= limit:
             return groups
     return _last(groups, order, limit)
+
+
+def _count(order: Sequence[Value], keys: Sequence[Key]) -> int:
+    """At least so many groups there will be: constants may yet be drawn into others, and circles be split."""
+    kept = [key for node, key in zip(order, keys, strict=True) if node._op is not None or node._grad is not INACTIVE]
+    return kept.count(None) + len({key for key in kept if key is not None})
 
 
 def _scope_key(node: Value, depth: float, opened: Collection[Scope]) -> tuple[str, Scope] | None:
@@ -139,7 +143,7 @@ def _made(order: Sequence[Value], split: Sequence[Key], keys: Sequence[Key]) -> 
     kind: dict[Key, Key] = {}
     home: dict[Value, Key] = {}
     for node, part, key in zip(order, split, keys, strict=True):
-        part = node if part is None else part
+        part = (SINGLE, id(node)) if part is None else part
         members.setdefault(part, []).append(node)
         kind[part] = key
         home[node] = part
@@ -148,12 +152,15 @@ def _made(order: Sequence[Value], split: Sequence[Key], keys: Sequence[Key]) -> 
         for x in inputs_of(node):
             if x._op is None and x._grad is INACTIVE and x in home:
                 users.setdefault(x, set()).add(home[node])
+    shrunk: set[Key] = set()
     for constant, parts in users.items():
         (first, *others) = parts
-        if not others and len(members.get(first, ())) > 1 and home[constant] != first:
-            members[home[constant]] = [x for x in members[home[constant]] if x is not constant]
+        if not others and len(members[first]) > 1 and home[constant] != first:
             members[first].append(constant)
+            shrunk.add(home[constant])
             home[constant] = first
+    for part in shrunk:
+        members[part] = [node for node in members[part] if home[node] == part]
     at = {node: i for i, node in enumerate(order)}
     found = []
     for part, nodes in members.items():

@@ -12,10 +12,7 @@ _SHAPES = {"variable": "ellipse", "variables": "ellipse", "constant": "plaintext
 def _lines(node: Node, backward: bool) -> list[str]:
     if node.kind == "constant" and not node.shape and not node.named:
         return [amount(node.value)]
-    head = " = ".join(part for part in (node.name, node.formula) if part)
-    if node.kind in ("line", "variables", "constants", "loop", "earlier"):
-        head = "  ".join(part for part in (node.name, node.formula) if part)
-    lines = [head]
+    lines = ["".join(node.heading)]
     if node.value is not None:
         lines.append(f"→ {amount(node.value)}")
     if backward and node.gradient is not None:

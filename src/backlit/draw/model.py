@@ -48,7 +48,7 @@ def picture(
     nodes = tuple(maker.node(i) for i in range(len(groups)))
     edges = tuple(maker.edges(partials))
     last = next(node for node in nodes if node.is_output)
-    title = f"{last.name} = {last.formula}" if last.formula else last.name
+    title = f"{last.name} = {last.formula}" if last.formula and last.kind in ("op", SCOPE) else last.formula or last.name
     return Picture(
         nodes, edges, title, bool(book.gradients), len(whole), found.text if found else "", maker.names, book
     )
@@ -88,6 +88,9 @@ class _Maker:
         self.labels = known.labels(groups)
         self.names = known.in_formulas(groups, self.labels)
         self.home = {node: i for i, group in enumerate(groups) for node in group.members}
+        self.used_outside = {
+            x for node, i in self.home.items() for x in inputs_of(node) if self.home.get(x, i) != i
+        }
 
     def node(self, i: int) -> Node:
         """The card of one group."""
@@ -104,8 +107,10 @@ class _Maker:
         else:
             op, formula = self._about(group, "" if site is None else site.text)
             if group.kind == VARIABLES:
-                value, gradient = self._of_all(group)
-            elif group.kind in (CONSTANTS, EARLIER):
+                value, gradient = self._of_all(group.members)
+            elif len(exits := self._exits(group)) > 1:
+                value, gradient = self._of_all(exits)
+            if group.kind in (CONSTANTS, EARLIER):
                 value = gradient = None
         return Node(
             id=f"n{i}",
@@ -117,7 +122,7 @@ class _Maker:
             numbers=numbers,
             value=value,
             gradient=gradient,
-            shape=shape_of(last._data),
+            shape=shape_of(last._data) if value is last._data else shape_of(value) if value is not None else (),
             dtype=dtype_of(last._data).name,
             site="" if site is None else str(site),
             source="" if site is None else site.text,
@@ -162,15 +167,25 @@ class _Maker:
             LINE: ("line", source if len(source) <= LONGEST else f"{source[: LONGEST - 1]}…"),
             VARIABLES: ("", f"{count} variables"),
             CONSTANTS: ("", f"{count} constants"),
-            LOOP: ("loop", f"a loop of {count} operations"),
+            LOOP: ("loop", self._lines(group)),
             EARLIER: ("", f"{count} nodes before these"),
         }[group.kind]
 
-    def _of_all(self, group: Group) -> tuple[Any, Any]:
-        """The numbers of many variables as one array, and their gradients."""
-        found = [self.book.gradients.get(node) for node in group.members]
+    def _lines(self, group: Group) -> str:
+        found = {site.line for node in group.members if (site := self.known.site(node)) is not None}
+        if not found:
+            return "a loop"
+        return f"a loop over lines {min(found)} to {max(found)}" if len(found) > 1 else f"a loop over line {min(found)}"
+
+    def _exits(self, group: Group) -> list[Value]:
+        """The members that others were computed from, or that are the output."""
+        return [node for node in group.members if node is self.output or node in self.used_outside]
+
+    def _of_all(self, nodes: Sequence[Value]) -> tuple[Any, Any]:
+        """The numbers of many nodes as one array, and their gradients."""
+        found = [self.book.gradients.get(node) for node in nodes]
         known = [np.ravel(each) for each in found if each is not None]
-        datas = [np.ravel(node._data) for node in group.members if not isinstance(node._data, Abstract)]
+        datas = [np.ravel(node._data) for node in nodes if not isinstance(node._data, Abstract)]
         return (np.concatenate(datas) if datas else None), (np.concatenate(known) if known else None)
 
     def edges(self, partials: bool) -> list[Edge]:

@@ -48,6 +48,16 @@ class Node:
         return len(self.members) > 1
 
     @property
+    def heading(self) -> tuple[str, str]:
+        """Its name, and what follows it in the same line. A line of source that begins with the name stands alone."""
+        if not self.name or not self.formula:
+            return self.name, self.formula
+        if self.kind in ("op", "composite"):
+            return self.name, f" = {self.formula}"
+        begins = self.kind == "line" and self.formula.partition("=")[0].rstrip() == self.name
+        return ("", self.formula) if begins else (self.name, f"  {self.formula}")
+
+    @property
     def last(self) -> Value:
         """The node of the graph whose value is shown."""
         return self.members[-1]

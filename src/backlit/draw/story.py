@@ -66,7 +66,7 @@ def _forward(node: Node, edges: list[Edge]) -> Step:
             lines.append(("formula", f"{pad} = {node.numbers}"))
         lines.append(("formula", f"{pad} = {amount(node.value)}"))
     else:
-        lines.append(("formula", "  ".join(part for part in (node.name, node.formula) if part)))
+        lines.append(("formula", "".join(node.heading)))
         if node.value is not None:
             lines.append(("formula", f"= {amount(node.value)}"))
     if node.shape:

@@ -36,9 +36,7 @@ def tree(picture: Picture) -> str:
 def _head(node: Node) -> str:
     if node.kind == "constant" and not node.shape and not node.named:
         return amount(node.value)
-    if node.kind in ("op", "composite"):
-        return f"{node.name} = {node.formula}" if node.formula else node.name
-    return "  ".join(part for part in (node.name, node.formula) if part)
+    return "".join(node.heading)
 
 
 def _numbers(node: Node, backward: bool, uses: int) -> tuple[str, str, str]:
@@ -46,8 +44,8 @@ def _numbers(node: Node, backward: bool, uses: int) -> tuple[str, str, str]:
     if node.kind == "constant" and not node.shape and not node.named:
         value = ""
     gradient = f"← {amount(node.gradient)}" if backward and node.gradient is not None else ""
-    notes = [f"the sum of {uses} paths"] if gradient and uses > 1 else []
-    if node.shape and node.kind not in ("variables", "constants", "earlier"):
+    notes = [f"the sum of {uses} paths"] if gradient and uses > 1 and not node.folded else []
+    if node.shape and node.value is node.last._data:
         notes.append(f"shape {node.shape}")
     if node.folded:
         notes.append(f"{len(node.members):,} nodes")

@@ -28,6 +28,7 @@ from backlit.explain.sizes import size_state
 from backlit.explain.why_latex import element_latex
 from backlit.explain.zeros import zero_findings
 
+_LISTED = 8  # elements that are named
 _SAMPLES = 16  # elements that are looked at where a whole array is zero
 
 
@@ -168,8 +169,10 @@ class Asked:
         if seen.not_finite:
             state = "nan" if np.any(np.isnan(gradient)) else "infinite"
             headline = f"{head}: {seen.not_finite} of {size} are not finite."
-            shown = None if seen.not_finite == size else seen
-            return teller.born(replace(base, state=state, headline=headline, picture=shown), self.nodes)
+            bad = [at(name, tuple(int(k) for k in place)) for place in np.argwhere(~np.isfinite(gradient))[:_LISTED]]
+            which = f"Not finite: {', '.join(bad)}{', …' if seen.not_finite > _LISTED else ''}."
+            base = replace(base, state=state, headline=headline, picture=None, story=(which,))
+            return teller.born(base, self.nodes)
         if seen.zeros == size:
             return self._zero(teller, base, head, size)
         index = largest_at(gradient)

@@ -27,17 +27,18 @@ def birth_findings(output: Value, seed: Any, sources: Iterable[Value]) -> list[F
     order = toposort([output])
     with trace_nonfinite("record") as tracer:
         for node in order:
-            if node._extra.because is None and dtype_of(node._data).kind == "f":
-                tracer(node)
+            if node._op is not None and node._extra.because is None and dtype_of(node._data).kind == "f":
+                tracer(node)  # a leaf is found by its first user
         flow = Flow(output, seed, sources, watch=tracer)
     names = Names(flow)
-    found = sorted(tracer.found, key=lambda each: each.where == "leaf" and _is_constant(each.node))
+    found = sorted(tracer.found, key=lambda each: each.where == "leaf" and _is_mask(each.node))
     distinct = {each.message: each for each in reversed(found)}
     return [_told(each, flow, names) for each in reversed(distinct.values())][:_SHOWN]
 
 
-def _is_constant(node: Value) -> bool:
-    return node._op is None and node._grad is INACTIVE
+def _is_mask(node: Value) -> bool:
+    """Whether a node is a constant with infinities, which may be meant, and without a NaN."""
+    return node._op is None and node._grad is INACTIVE and not np.any(np.isnan(node._data))
 
 
 def _told(birth: NonFinite, flow: Flow, names: Names) -> Finding:

@@ -118,6 +118,7 @@ class _Examiner:
         exact, difference, wrong, first = _compared(given, right, margin)
         verdict = RIGHT
         because_of: tuple[str, ...] = ()
+        beside: tuple[str, ...] = ()
         repair: Repair | None = None
         others: tuple[Repair, ...] = ()
         if given is None:
@@ -126,7 +127,7 @@ class _Examiner:
             verdict, because_of = self._upstream(each)
             if verdict == WRONG:
                 repair, others = self._search(each, bool(because_of))
-                because_of = ()
+                beside, because_of = because_of, ()
                 if repair is not None and repair.kinds == ("ties: one",):
                     verdict = CONVENTION
         self.verdicts[node] = verdict
@@ -145,6 +146,7 @@ class _Examiner:
             wrong_elements=wrong,
             first=first,
             because_of=because_of,
+            beside=beside,
             repair=repair,
             others=others,
             notes=tuple(self._notes(each, right, margin, verdict)),

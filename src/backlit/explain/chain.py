@@ -347,13 +347,11 @@ def _judged(side: Sides, gradient: float, output: str) -> Check:
     margin = 3 * side.error + 1e-12 * max(abs(gradient), abs(side.value))
     agrees = abs(side.value - gradient) <= margin
     if side.value == 0 == side.error and agrees:
-        return Check(
-            0.0,
-            0.0,
-            "agrees",
-            f"moving it a little both ways does not change {output} at all: nudging agrees.",
-        )
-    shown = f"{number_text(side.value)} ± {number_text(side.error, 1)}"
+        text = f"moving it a little both ways does not change {output} at all: nudging agrees."
+        return Check(0.0, 0.0, "agrees", text)
+    shown = number_text(side.value)
+    if not agrees or side.error > 1e-6 * abs(side.value):
+        shown += f" ± {number_text(side.error, 1)}"
     said = f"moving it a little both ways changes {output} {shown} times as much"
     return Check(side.value, side.error, "agrees" if agrees else "differs",
                  f"{said}: nudging {'agrees' if agrees else 'DIFFERS'}.")  # fmt: skip

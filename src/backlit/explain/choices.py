@@ -47,7 +47,8 @@ def _compare(name: str) -> Any:
 
 
 def build_comparison(name: str, a: Term, b: Term) -> Term:
-    """A comparison; of the two ways to write one, that with the smaller key on the left, unless a number stands right."""
+    """A comparison; of the two ways to write one, that with the smaller key on the left, unless a number
+    stands right."""
     if b.head != "number" and b.key < a.key:
         a, b, name = b, a, _SWAPPED[name]
     return Term(name, (a, b))

@@ -1,4 +1,4 @@
-"""Cotangents for those who only look: computed as `backward()` computes them, and nothing is left behind in the graph."""
+"""Cotangents for those who only look: as `backward()` computes them, but nothing is left behind in the graph."""
 
 from __future__ import annotations
 

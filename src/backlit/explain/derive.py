@@ -1,7 +1,7 @@
 """The derivative of a Python function as a formula: simplified, checked, as text, LaTeX and Python.
 
-The function is run once on variables that have no number. What it records is differentiated as any graph is, and the graph
-of the derivative is read as a term and simplified.
+The function is run once on variables that have no number. What it records is differentiated as any graph is,
+and the graph of the derivative is read as a term and simplified.
 """
 
 from __future__ import annotations
@@ -9,34 +9,30 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from backlit.autodiff.reverse import pull_back
 from backlit.core import dtypes
-from backlit.core.errors import BacklitError, ConversionError, TracedValueError
-from backlit.core.notation import Notation
-from backlit.core.numbers import Abstract, quietly, shape_of
+from backlit.core.errors import ConversionError, TracedValueError
+from backlit.core.numbers import Abstract, shape_of
 from backlit.core.op import Constant, Elementwise, Op
 from backlit.core.state import mode
 from backlit.core.value import INACTIVE, Value, constant, current, describe, inputs_of, leaf
 from backlit.core.walk import toposort
-from backlit.explain import source as python_source
 from backlit.explain import term_text
 from backlit.explain.choices import CHOICES, TRUE, choice, number_of
+from backlit.explain.derived import Derived, DeriveError
 from backlit.explain.formula import expression_text
 from backlit.explain.simplify import simplify
 from backlit.explain.terms import HALF, MINUS_ONE, TWO, ZERO, Term, apply, multiply, number, power, symbol
 
-SCHEMA = "backlit.derived/1"
 _MOST_NODES = 2_000
 _MOST_SIZE = 20_000
 _POINTS = 12
 _TOLERANCE = 1e-6
 _LONGEST = 200
-_RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 _PI = symbol("pi")
 _CONSTANTS = {
     math.pi: _PI,
@@ -47,111 +43,6 @@ _CONSTANTS = {
     2.0 / math.sqrt(math.pi): multiply(TWO, power(_PI, multiply(MINUS_ONE, HALF))),
     1.0 / math.sqrt(2.0 * math.pi): power(multiply(TWO, _PI), multiply(MINUS_ONE, HALF)),
 }
-
-
-class DeriveError(BacklitError, ValueError):
-    """A function whose derivative cannot be written as one formula."""
-
-
-@dataclass(frozen=True)
-class Derived:
-    """The derivative of a function by one of its arguments, as a formula.
-
-    It can be called like the function, with numbers or NumPy arrays (elementwise). name, arguments: of the function;
-    wrt: by which argument, order: how many times. function: the function itself as text. term: the formula as a tree.
-    conventions: what is taken to hold at single points. checked: at how many points it was compared with the gradient
-    that the engine computes.
-    """
-
-    name: str
-    arguments: tuple[str, ...]
-    wrt: str
-    order: int
-    function: str
-    term: Term
-    conventions: tuple[str, ...] = ()
-    checked: int = 0
-    _notations: dict[str, Notation] = field(default_factory=dict, repr=False, compare=False)
-    _evaluate: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
-
-    @property
-    def expression(self) -> str:
-        """The formula as text."""
-        return term_text.text(self.term)
-
-    def latex(self) -> str:
-        """The formula as LaTeX."""
-        return term_text.latex(self.term, self._notations)
-
-    def source(self) -> str:
-        """The source of a Python function that computes it with NumPy alone, elementwise for arrays.
-
-        Raises DeriveError if an op of the user's own stands in the formula.
-        """
-        missing = python_source.unwritable(self.term)
-        if missing is not None:
-            raise DeriveError(
-                f"derive: `{missing}` stands in the derivative, and NumPy has no function for it. "
-                "The expression, its LaTeX and calling the derivative itself do work."
-            )
-        return self._python(self._title())
-
-    def _python(self, doc: str = "") -> str:
-        marks = f"{self.order}" if self.order > 1 else ""
-        name = f"d{marks}{self.name}_d{self.wrt}{marks}"
-        return python_source.python(self.term, self.arguments, name, doc)
-
-    def __call__(self, *args: Any) -> Any:
-        """The derivative at a point: a float for numbers, an array for arrays."""
-        if len(args) != len(self.arguments):
-            raise DeriveError(
-                f"derive: the derivative takes {len(self.arguments)} arguments ({', '.join(self.arguments)}), "
-                f"and was called with {len(args)}."
-            )
-        values = [np.asarray(current(arg)._data if isinstance(arg, Value) else arg) for arg in args]
-        found = quietly(self._compiled(), *(np.asarray(x, np.float64) if x.dtype.kind in "iub" else x for x in values))
-        return float(found) if np.ndim(found) == 0 else found
-
-    def _compiled(self) -> Callable[..., Any]:
-        if "" not in self._evaluate:
-            namespace = dict(self._evaluate)
-            exec(compile(self._python(), "<derived>", "exec"), namespace)  # written above, from a checked tree
-            self._evaluate[""] = next(x for n, x in namespace.items() if n.startswith("d") and n.endswith(_tail(self)))
-        return self._evaluate[""]  # type: ignore[no-any-return]
-
-    def _title(self) -> str:
-        marks = f"{self.order}" if self.order > 1 else ""
-        return f"d{marks}/d{self.wrt}{marks} of {self.function}."
-
-    def __str__(self) -> str:
-        up = str(self.order).translate(_RAISED) if self.order > 1 else ""
-        lines = [f"d{up}/d{self.wrt}{up} [{self.function}] = {self.expression}"]
-        return "\n".join([*lines, *(f"  Convention: {note}." for note in self.conventions)])
-
-    def _repr_latex_(self) -> str:
-        up = f"^{{{self.order}}}" if self.order > 1 else ""
-        wrt = term_text.latex(symbol(self.wrt))
-        return rf"$\displaystyle \frac{{\partial{up}}}{{\partial {wrt}{up}}} = {self.latex()}$"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Everything as plain data that JSON can hold."""
-        return {
-            "schema": SCHEMA,
-            "name": self.name,
-            "arguments": list(self.arguments),
-            "wrt": self.wrt,
-            "order": self.order,
-            "function": self.function,
-            "expression": self.expression,
-            "latex": self.latex(),
-            "source": self.source() if python_source.unwritable(self.term) is None else None,
-            "conventions": list(self.conventions),
-            "checked": self.checked,
-        }
-
-
-def _tail(derived: Derived) -> str:
-    return f"_d{derived.wrt}{derived.order if derived.order > 1 else ''}"
 
 
 def derive(f: Callable[..., Any], wrt: int | str | Sequence[int | str] = 0, order: int = 1) -> Any:
@@ -173,6 +64,15 @@ def derive(f: Callable[..., Any], wrt: int | str | Sequence[int | str] = 0, orde
         return tuple(derive(f, each, order) for each in wrt)
     if order < 1:
         raise DeriveError(f"derive: order={order}; it is a number of times, 1 or more.")
+    try:
+        return _derived(f, wrt, order)
+    except ZeroDivisionError as error:
+        raise DeriveError(
+            f"derive: {_name(f)} divides by something that is always 0, so there is no derivative."
+        ) from error
+
+
+def _derived(f: Callable[..., Any], wrt: int | str, order: int) -> Derived:
     names, fixed = _arguments(f)
     which = _position(wrt, names)
     leaves, output = _traced(f, names, fixed)
@@ -235,7 +135,8 @@ def _traced(f: Callable[..., Any], names: list[str], fixed: dict[str, Any]) -> t
             y = _call(f, leaves, names, fixed)
         except (TracedValueError, ConversionError) as error:
             raise DeriveError(
-                f"derive: {_name(f)} asks for the number of a variable (in an `if`, a loop, float() or the math module), "
+                f"derive: {_name(f)} asks for the number of a variable (in an `if`, a loop, float() or "
+                f"the math module), "
                 "and a formula holds for all numbers. Use backlit.where(condition, a, b) in place of `if`, "
                 f"and Backlit's or NumPy's functions.\n  {error}"
             ) from error
@@ -279,7 +180,8 @@ class _Reader:
         order = toposort([output])
         if len(order) > _MOST_NODES:
             raise DeriveError(
-                f"derive: {len(order):,} operations make a formula that nobody can read (the limit is {_MOST_NODES:,}). "
+                f"derive: {len(order):,} operations make a formula that nobody can read (the limit is "
+                f"{_MOST_NODES:,}). "
                 "backlit.paths and backlit.why explain large graphs."
             )
         for node in order:
@@ -298,7 +200,8 @@ class _Reader:
             return number_of(args[0])
         if not isinstance(op, (Elementwise, Constant)) or shape_of(node._data):
             raise DeriveError(
-                f"derive: {describe(node)} is not elementwise, and only formulas of single numbers can be written: {op.name} "
+                f"derive: {describe(node)} is not elementwise, and only formulas of single numbers can "
+                f"be written: {op.name} "
                 "combines the elements of an array. Derive the function of one element, or use backlit.grad."
             )
         if op.name in CHOICES:
@@ -307,7 +210,8 @@ class _Reader:
             raise DeriveError(f"derive: {describe(node)} has no formula here.")
         if op.name == "stop_gradient":
             raise DeriveError(
-                f"derive: {describe(node)} stops the gradient, so what comes out would not be the derivative of the formula."
+                f"derive: {describe(node)} stops the gradient, so what comes out would not be the "
+                f"derivative of the formula."
             )
         self.ops.setdefault(op.name, op)
         return apply(op.name, [number_of(arg) for arg in args], node._extra.attrs)
@@ -315,7 +219,8 @@ class _Reader:
     def _leaf(self, node: Value) -> Term:
         if shape_of(node._data):
             raise DeriveError(
-                f"derive: an array of shape {shape_of(node._data)} takes part; a formula is written for single numbers. "
+                f"derive: an array of shape {shape_of(node._data)} takes part; a formula is written for "
+                f"single numbers. "
                 "Make it an argument: then the formula holds for each of its elements."
             )
         if type(node._data) is Abstract:
@@ -342,7 +247,8 @@ def _checked(
     order: int,
     title: str,
 ) -> Derived:
-    """The simplified derivative, if it agrees with the engine at random points; else the one that was not simplified."""
+    """The simplified derivative, if it agrees with the engine at random points; else the one that was not
+    simplified."""
     points = _reference(f, names, fixed, which, order)
     worst = 0.0
     for term in (simplify(raw), raw):

@@ -201,7 +201,7 @@ class Teller:
     def _product(self, base: Explanation, way: Walk, ct: float) -> tuple[Line, ...]:
         """The last line of a way to the output without a fork: all factors together."""
         values = [float(hop.local[0]) for hop in way.steps]
-        if not 2 <= len(values) <= 2 * _ENDS:
+        if way.node is not self.flow.output or not 2 <= len(values) <= 2 * _ENDS:
             return ()
         texts = [chain.in_product(number_text(v)) for v in values]
         seed = float(np.asarray(self.flow.seed, np.float64)[way.index])

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +21,8 @@ from backlit.core.value import INACTIVE, Value, inputs_of
 from backlit.core.walk import by_serial, descendants, toposort
 
 
-class Edge(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False)
+class Edge:
     """One use of a value: `node` was computed from it, as its input number `index`."""
 
     node: Value

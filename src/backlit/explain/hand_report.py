@@ -14,6 +14,7 @@ from backlit.explain.hand_words import as_code, listed
 
 SCHEMA = "backlit.by_hand/1"
 RIGHT, WRONG, FOLLOWS, CONVENTION = "right", "wrong", "follows", "right by another convention"
+_HEAD = ("", "gradient of", "shape", "off by", "verdict")
 _SIGNS = {RIGHT: "✓", WRONG: "✗", FOLLOWS: "↳", CONVENTION: "✓"}
 
 
@@ -82,7 +83,8 @@ class HandCheck:
     verdict: "right", "wrong" (a mistake was made here), "follows" (right, given the wrong ones in
     `because_of`), or "right by another convention". difference: the largest to the right gradient, None if
     shapes differ; wrong elements: how many differ by more than `tolerance` allows. repair: the mistake, if it
-    could be named; others: what fits as well. made: where the value was computed.
+    could be named; others: what fits as well. beside: which gradients above it are wrong too. made: where the
+    value was computed.
     """
 
     name: str
@@ -99,6 +101,7 @@ class HandCheck:
     wrong_elements: int
     first: Place | None
     because_of: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
     repair: Repair | None = None
     others: tuple[Repair, ...] = ()
     notes: tuple[str, ...] = ()
@@ -131,6 +134,7 @@ class HandCheck:
             "wrong_elements": self.wrong_elements,
             "first": None if self.first is None else self.first.to_dict(),
             "because_of": list(self.because_of),
+            "beside": list(self.beside),
             "repair": None if self.repair is None else self.repair.to_dict(),
             "others": [each.to_dict() for each in self.others],
             "notes": list(self.notes),
@@ -169,6 +173,11 @@ class HandCheck:
 
     def explain(self) -> str:
         """All that was found, as text of a few lines."""
+        first, *rest = self.sentences()
+        return "\n".join([first, *(_wrapped(line) for line in rest)])
+
+    def sentences(self) -> list[str]:
+        """All that was found: a heading, and sentences."""
         lines = [f"{self.name} {_shape_text(self.shape)}" + (f", {self.made}" if self.made else "")]
         if self.given_shape is None:
             lines.append("You gave None, so there is nothing to compare.")
@@ -187,7 +196,7 @@ class HandCheck:
                 f"{'does' if one else 'do'}. Correct {'that' if one else 'those'} first."
             )
         lines += [*self._diagnosis(), *self.notes]
-        return "\n".join([lines[0], *(_wrapped(line) for line in lines[1:])])
+        return lines
 
     def _diagnosis(self) -> list[str]:
         if self.repair is None:
@@ -199,6 +208,10 @@ class HandCheck:
         lines = [f"Right if you {self.repair.text}."]
         if not self.repair.own_upstream:
             lines.append("That holds with the right gradients above it, not with those you gave.")
+        elif self.beside:
+            wrong = listed([f"`{name}`" for name in self.beside])
+            them = "it" if len(self.beside) == 1 else "them"
+            lines.append(f"That holds for the gradient of {wrong} as you have {them}, which is wrong as well.")
         lines.append(f"How sure: {self.sureness()}.")
         return lines + [f"It would also be right if you {other.text}." for other in self.others]
 
@@ -301,9 +314,8 @@ class HandReport:
         ]
 
     def __str__(self) -> str:
-        head = ("", "gradient of", "shape", "off by", "verdict")
-        rows = [head, *self._rows()]
-        widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
+        rows = [_HEAD, *self._rows()]
+        widths = [max(len(row[i]) for row in rows) for i in range(len(_HEAD))]
         lines = [f"by_hand, backward from {self.loss}: {self.headline()}", ""]
         for row in rows:
             cells = [
@@ -326,22 +338,23 @@ class HandReport:
     def _repr_html_(self) -> str:
         rows = []
         for check, (sign, name, shape, off, verdict) in zip(self.checks, self._rows(), strict=True):
-            colour = {WRONG: "#c2410c", FOLLOWS: "#a16207"}.get(check.verdict, "#15803d")
-            cells = (
-                f'<td style="color:{colour};font-weight:bold" aria-hidden="true">{sign}</td>'
+            colour = {WRONG: "#d9480f", FOLLOWS: "#9a6700"}.get(check.verdict, "#0a7ea4")
+            rows.append(
+                f'<tr><td style="color:{colour};font-weight:bold" aria-hidden="true">{sign}</td>'
                 f'<th scope="row" style="text-align:left"><code>{html.escape(name)}</code></th>'
-                f"<td>{shape}</td><td>{off}</td>"
-                f'<td style="text-align:left;color:{colour}">{html.escape(verdict)}</td>'
+                f'<td style="text-align:left">{shape}</td><td style="text-align:right;padding-right:1em">{off}</td>'
+                f'<td style="text-align:left;color:{colour}">{html.escape(verdict)}</td></tr>'
             )
-            rows.append(f"<tr>{cells}</tr>")
             if check.repair is not None or check.verdict == WRONG or check.notes:
-                text = html.escape("\n".join(line.strip() for line in check.explain().split("\n")[1:]))
-                rows.append(
-                    f'<tr><td></td><td colspan="4" style="text-align:left;white-space:pre-wrap">{text}</td></tr>'
-                )
-        head = "".join(f'<th scope="col">{each}</th>' for each in ("", "gradient of", "shape", "off by", "verdict"))
+                text = "<br>".join(_html_of(each) for each in check.sentences()[1:])
+                rows.append(f'<tr><td></td><td colspan="4" style="text-align:left">{text}</td></tr>')
+        head = "".join(f'<th scope="col" style="text-align:left">{each}</th>' for each in _HEAD)
         return (
             f'<table class="backlit-by-hand"><caption style="text-align:left">Backward from '
             f"<code>{html.escape(self.loss)}</code>: {html.escape(self.headline())}</caption>"
             f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
         )
+
+
+def _html_of(sentence: str) -> str:
+    return _CODE.sub(lambda match: f"<code>{match[0].strip('`')}</code>", html.escape(sentence, quote=False))

@@ -12,6 +12,7 @@ from backlit.core.op import ONE, Elementwise
 from backlit.core.site import Site, site_of
 from backlit.core.value import INACTIVE, Value, inputs_of, leaf
 from backlit.explain.formula import number_text, partial_formula
+from backlit.explain.hand_flow import Edge
 
 _LONGEST = 48
 _PLAIN = {
@@ -81,7 +82,7 @@ def atom(code: str) -> str:
 class Speaker:
     """Names for the nodes of one graph. uses: the edges that lead from each node."""
 
-    def __init__(self, known: dict[Value, str], uses: Mapping[Value, Sequence[tuple[Value, int]]]) -> None:
+    def __init__(self, known: dict[Value, str], uses: Mapping[Value, Sequence[Edge]]) -> None:
         self.known, self.uses = known, uses
 
     def name(self, node: Value) -> str:
@@ -131,9 +132,9 @@ class Speaker:
     def gradient(self, node: Value) -> str:
         """What the gradient of a node is called in code: `dh`. That of `h @ W` is that of `h @ W + b`."""
         while node not in self.known and len(self.uses.get(node, ())) == 1:
-            above, index = self.uses[node][0]
-            op = above._op
-            if not isinstance(op, Elementwise) or op.partials[index] is not ONE:
+            edge = self.uses[node][0]
+            above, op = edge.node, edge.node._op
+            if not isinstance(op, Elementwise) or op.partials[edge.index] is not ONE:
                 break
             if shape_of(above._data) != shape_of(node._data):
                 break

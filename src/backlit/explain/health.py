@@ -92,9 +92,9 @@ class Health:
 def health(loss: Value, optimizer: Any = None, learning_rate: float | None = None) -> Health:
     """What a backward pass from this loss looks like in every layer, and what is wrong with it, in plain words.
 
-    Found are NaN and infinities, dead and saturated units, plateaus, symmetric units, vanishing and exploding gradients,
-    and steps too large or too small. learning_rate: of plain gradient descent, for the last; or optimizer: an object
-    with a `learning_rate` (or `lr`). Gradients that are held in `.grad` stay as they are.
+    Found are NaN and infinities, dead and saturated units, plateaus, symmetric units, vanishing and exploding
+    gradients, and steps too large or too small. learning_rate: of plain gradient descent, for the last; or
+    optimizer: an object with a `learning_rate` (or `lr`). Gradients that are held in `.grad` stay as they are.
 
     Raises ShapeError if the loss is no scalar, GraphError if it depends on nothing that can be differentiated.
     Cost: less than two backward passes.
@@ -228,7 +228,8 @@ def _text(health: Health) -> str:
     for k, finding in enumerate(health.findings, 1):
         place = f"  [{finding.spot.file}:{finding.spot.line}]" if finding.spot else ""
         lines += ["", f"{k}. {finding.text}{place}", f"   {finding.remedy}"]
-    shown = [layer for layer in health.layers if layer.kind] or list(health.layers)
+    named = [layer for layer in health.layers if layer.kind] or list(health.layers)
+    shown = named if len(named) <= _SHOWN else sorted(named, key=lambda layer: layer.kind == "parameter")
     lines += ["", *_table(shown[:_SHOWN])]
     if len(shown) > _SHOWN:
         lines.append(f"  … {len(shown) - _SHOWN} more")

@@ -107,7 +107,8 @@ def dead(row: Row, units: Units) -> list[Finding]:
         "unless another batch opens the way."
     )
     remedy = (
-        "Start again with another seed or smaller weights and a bias a little above 0, or a smaller learning rate; or use "
+        "Start again with another seed or smaller weights and a bias a little above 0, or a smaller "
+        "learning rate; or use "
         "leaky_relu, which passes a little back."
     )
     return [Finding("dead", 30.0 + 65.0 * math.sqrt(share), text, remedy, row.label, row.spot, units.blocked)]
@@ -163,8 +164,11 @@ def symmetric(row: Row) -> list[Finding]:
         f"All {y.shape[-1]} units of `{row.label}` compute the same and receive the same gradient, so they "
         "will stay the same: together they are worth no more than one."
     )
-    remedy = "Draw the weights before and after this layer at random; zeros, or any constant, give every unit the same start."
-    return [Finding("symmetric", 85.0, text, remedy, row.label, row.spot, tuple(range(y.shape[-1])))]
+    remedy = (
+        "Draw the weights before and after this layer at random; with zeros, or any constant, all units start alike."
+    )
+    units = tuple(range(y.shape[-1]))
+    return [Finding("symmetric", 85.0, text, remedy, row.label, row.spot, units)]
 
 
 # -- plateaus ------------------------------------------------------------------------------------------------
@@ -211,11 +215,14 @@ def plateau(found: Plateau | None, loss: float, left: float, is_blocked: bool) -
 
 def along(rows: Rows, cts: dict[Value, Any]) -> list[tuple[Value, float]]:
     """The size of the gradient at each layer along the longest way back, from the output to the inputs."""
-    layers = [node for node in rows.spine if rows.of(node).kind and (shape_of(node._data) or rows.of(node).kind != MIX)]
+    spine = rows.spine
+    if len(spine) > 1 and (spine[-1].size != spine[-2].size or rows.of(spine[-2]).kind == MIX):
+        spine = spine[:-1]  # what a whole batch adds up to is no link of the chain
+    layers = [node for node in spine if rows.of(node).kind and (shape_of(node._data) or rows.of(node).kind != MIX)]
     if len(layers) >= 3:
         return [(node, rows.of(node).gradient) for node in layers]
-    wide = [k for k, node in enumerate(rows.spine) if shape_of(node._data)]
-    return [(node, rms(cts[node]) if node in cts else 0.0) for node in rows.spine[(wide[0] if wide else 0) :]]
+    wide = [k for k, node in enumerate(spine) if shape_of(node._data)]
+    return [(node, rms(cts[node]) if node in cts else 0.0) for node in spine[(wide[0] if wide else 0) :]]
 
 
 def vanishing(sizes: Sequence[tuple[Value, float]]) -> list[Finding]:

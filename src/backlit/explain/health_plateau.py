@@ -1,8 +1,8 @@
 """Plateaus: where the loss is not small, and yet no small change of the parameters lowers it.
 
-The most frequent kind is found by looking at the answers of a net, the last numbers into which parameters enter. If it answers
-several examples alike although they want different things, then each of them pulls, and their pulls cancel:
-nothing moves. What is true of that place can be seen in one backward pass.
+The most frequent kind is found by looking at the answers of a net, the last numbers into which parameters
+enter. If it answers several examples alike although they want different things, then each of them pulls, and
+their pulls cancel: nothing moves. What is true of that place can be seen in one backward pass.
 """
 
 from __future__ import annotations
@@ -67,11 +67,17 @@ def slope_left(loss: float, parameters: Sequence[Row]) -> float:
 
 def plateau_of(loss: float, rows: Rows, cts: dict[Value, Any], order: Sequence[Value]) -> Plateau | None:
     """The answers and how they are grouped, if some pull against each other and cancel; else None."""
-    row = _answers(rows, order)
-    if row is None or row.ct is None or not loss > 0 or not math.isfinite(loss):
+    nodes = _answers(rows, order)
+    if not nodes or not loss > 0 or not math.isfinite(loss):
         return None
-    answers: Floats = np.asarray(row.data, np.float64)
-    pulls: Floats = np.asarray(row.ct, np.float64)
+    if len(nodes) == 1:
+        ct = cts.get(nodes[0])
+        if ct is None:
+            return None
+        answers, pulls = np.asarray(nodes[0]._data, np.float64), np.asarray(ct, np.float64)
+    else:
+        answers = np.array([float(node._data) for node in nodes])
+        pulls = np.array([float(cts.get(node, 0.0)) for node in nodes])
     if answers.ndim == 0 or len(answers) < 2 or not np.all(np.isfinite(answers)):
         return None
     answers, pulls = answers.reshape(len(answers), -1), pulls.reshape(len(answers), -1)
@@ -79,7 +85,7 @@ def plateau_of(loss: float, rows: Rows, cts: dict[Value, Any], order: Sequence[V
     if not steepest:
         return None
     apart = _ALIKE * loss / (len(answers) * steepest)
-    found = Plateau(row.first, tuple(_grouped(answers, pulls, apart)), len(answers))
+    found = Plateau(nodes[0], tuple(_grouped(answers, pulls, apart)), len(answers))
     return found if found.stuck else None
 
 
@@ -103,11 +109,15 @@ def _grouped(answers: Floats, pulls: Floats, apart: float) -> list[Group]:
     ]
 
 
-def _answers(rows: Rows, order: Sequence[Value]) -> Row | None:
-    """The row into which parameters enter last: sums and products with a leaf, and sums of such."""
+def _answers(rows: Rows, order: Sequence[Value]) -> list[Value]:
+    """The nodes of the row into which parameters enter last: sums and products with a leaf, and sums of such.
+
+    Of a sum in several steps only the last one is an answer.
+    """
     has_learned = any(is_learned(node) for node in order if node._op is None)
     weights: set[Value] = set()
     mixed: set[Value] = set()
+    inner: set[Value] = set()
     last: Value | None = None
     for node in order:
         op = node._op
@@ -132,4 +142,6 @@ def _answers(rows: Rows, order: Sequence[Value]) -> Row | None:
         if is_mixed and all(x._grad is not INACTIVE for x in inputs if op.name == "add"):
             mixed.add(node)
             last = node
-    return None if last is None else rows.of(last)
+            if op.name == "add":
+                inner.update(inputs)
+    return [] if last is None else [node for node in rows.of(last).nodes if node not in inner]

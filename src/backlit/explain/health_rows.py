@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from backlit.core.numbers import dtype_of, quietly, shape_of
+from backlit.core.numbers import dtype_of, quietly
 from backlit.core.op import ONE, Elementwise, Linear, Op
 from backlit.core.value import INACTIVE, Parameter, Value, as_user_sees, inputs_of
 from backlit.explain.naming import Spot, spot_of

@@ -1,7 +1,7 @@
 """Units that pass nothing back: dead ones behind a gate such as `relu`, saturated ones behind `tanh` or `sigmoid`.
 
-A unit is a column of an array (its last axis), seen over the whole batch. In a net of scalars it is all nodes of a row that
-are made with the same parameters.
+A unit is a column of an array (its last axis), seen over the whole batch. In a net of scalars it is all nodes
+of a row that are made with the same parameters.
 """
 
 from __future__ import annotations
@@ -101,10 +101,11 @@ def _of_scalars(op: Elementwise, row: Row, argument: int) -> Units:
 def _bias(node: Value) -> Value | None:
     """The one variable that is added to a sum, a + b + c, read from its end; None if there is not just one."""
     found: Value | None = None
+    other: Value | None
     at: Value | None = node
     while at is not None:
         if at._op is None:
-            other, at = at, None
+            other, at = at, None  # the far end
         elif at._op.name == "add":
             other, at = at._b, at._a
         else:

@@ -16,13 +16,14 @@ from backlit.explain.path_search import product
 SCHEMA = "backlit.paths/1"
 _SHOWN = 8  # factors of a path that are written out in the text; of a longer one, its ends
 _DIGITS = 5
+_LONGEST = 70
 
 
 @dataclass(frozen=True, slots=True)
 class PathStep:
     """One edge of a path. label: the node; of, its input that comes next; op: how it was computed. factor: the local
-    partial of the node by that input (between arrays: by how much the norm of the cotangent changes). spot: the user's line.
-    use: "left" or "right" where the node takes the same input twice.
+    partial of the node by that input (between arrays: by how much the norm of the cotangent changes). spot:
+    the user's line. use: "left" or "right" where the node takes the same input twice.
     """
 
     label: str
@@ -85,13 +86,13 @@ class Path:
 class PathLedger:
     """A gradient as the sum over all paths from the output back to the variable.
 
-    output, variable: their labels; value: the number of the output. gradient: their derivative. kind: "scalars" (edges are local
-    partials), "elements" (arrays opened into their elements), or "arrays" (edges are linear maps). count: the number of
-    all paths, exact. carrying: how many of them have no zero on the way (None between arrays). top: the heaviest, in order.
-    others, others_count: what all other paths add, which is the gradient less the paths listed, and how many they
-    are. sizes: the sum of |product| over all paths, and cancellation: |sum of the products| / sizes: 1 where all pull the same
-    way, near 0 where they cancel (None where it cannot be known without walking every path). complete: whether `top` are
-    surely the heaviest. notes: what else must be said.
+    output, variable: their labels; value: the number of the output. gradient: their derivative. kind: "scalars"
+    (edges are local partials), "elements" (arrays opened into their elements), or "arrays" (edges are linear maps).
+    count: the number of all paths, exact. carrying: how many of them have no zero on the way (None between arrays).
+    top: the heaviest, in order. others, others_count: what all other paths add, which is the gradient less the
+    paths listed, and how many they are. sizes: the sum of |product| over all paths, and cancellation: |sum of the
+    products| / sizes: 1 where all pull the same way, near 0 where they cancel (None where it cannot be known without
+    walking every path). complete: whether `top` are surely the heaviest. notes: what else must be said.
     """
 
     output: str
@@ -193,6 +194,8 @@ def how_many(n: int) -> str:
 
 def text(ledger: PathLedger) -> str:
     """The ledger as a table: the paths, all others, and the sum; then each path factor by factor."""
+    if len(ledger) and not ledger.top[0].steps:
+        return f"{_by(ledger.output, ledger.variable)} = 1: the output is {ledger.variable} itself." + _noted(ledger)
     arrays = ledger.kind == "arrays" and np.ndim(ledger.gradient) > 0
     derivative = _by(ledger.output, ledger.variable)
     if not ledger.count:
@@ -321,12 +324,16 @@ def _by(above: str, below: str) -> str:
     return f"∂{_whole(above)}/∂{_whole(below)}"
 
 
+def _short(source: str) -> str:
+    return source if len(source) <= _LONGEST else f"{source[: _LONGEST - 1]}…"
+
+
 def _whole(label: str) -> str:
     """A label, in parentheses if it is an expression."""
     depth = 0
     for i, letter in enumerate(label):
         depth += (letter in "([") - (letter in ")]")
-        if depth == 0 and (letter in " +-*/%@&|^<>=" and not label[max(i - 1, 0)] == "e"):
+        if depth == 0 and (letter in " +-*/%@&|^<>=" and label[max(i - 1, 0)] != "e"):
             return f"({label})"
     return label
 
@@ -341,7 +348,9 @@ def _factors(path: Path, arrays: bool) -> list[str]:
         said = f"from {step.label} to {to}: × {factor}" if arrays else f"{_by(step.label, step.of)} = {factor}"
         use = f" ({step.use})" if step.use and not arrays else ""
         place = "" if step.spot is None else f"{step.spot.file}:{step.spot.line}"
-        rows.append((said + use, place if step.spot == before else str(step.spot or "")))
+        rows.append(
+            (said + use, place if step.spot == before or step.spot is None else f"{place}  {_short(step.spot.text)}")
+        )
         before = step.spot
     width = max(len(cell) for cell, _ in rows)
     lines = [f"    {cell.ljust(width)}   {spot}".rstrip() for cell, spot in rows]

@@ -1,15 +1,15 @@
 """Paths through a graph of arrays, each edge a linear map: what flows along one path is an array like the variable.
 
 The cotangent is pulled back along one path alone, by the very rules that `backward()` uses, so that the contributions
-of all paths add up to the gradient. Starts that paths share are pulled back once.
+of all paths add up to the gradient. Where they are few, each is walked, and starts that paths share are pulled back
+once. Where they are many, each edge is weighed by how much it changes the norm of the whole cotangent of its node; the
+paths heaviest by these weights are found as between scalars, and then pulled back one by one.
 """
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import count
 from typing import Any
 
 import numpy as np
@@ -19,11 +19,14 @@ from backlit.core.numbers import shape_of, strong
 from backlit.core.value import INACTIVE, Value, inputs_of
 from backlit.core.walk import descendants
 from backlit.explain.flow import contributed, has_rule
+from backlit.explain.path_graph import Edge, Web
+from backlit.explain.path_search import Route, heaviest
 
-MAX_PULLED = 4_000
-"""Edges along which a cotangent is pulled back at most; beyond that not all paths have been seen."""
+MAX_PATHS = 400
+"""More paths than this are not walked one by one."""
+_SPARE = 4  # by how many times more paths are weighed than are asked for
 
-Floats = np.ndarray[Any, np.dtype[np.float64]]
+Edges = dict[Value, list[tuple[int, Value]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,8 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Blocks:
-    """The paths found, largest first; how many there are; whether all have been seen, and then the sum of their sizes."""
+    """The paths found, largest first; how many there are; whether all have been seen, and then the sum of
+    their sizes."""
 
     found: list[Block]
     paths: int
@@ -72,11 +76,10 @@ def blocks_of(
 ) -> Blocks:
     """The paths from an output to an array; sizes are norms, or those of one element.
 
-    cts: the cotangents of all paths together, by which the search is led: it follows the start that has the largest
-    share in what reaches its node. Where there are more than `MAX_PULLED` edges to follow, it stops with those found.
+    cts: the cotangents of all paths together.
     """
     relevant = descendants([x], order)
-    edges = {
+    edges: Edges = {
         node: [
             (argument, source)
             for argument, source in enumerate(inputs_of(node))
@@ -86,32 +89,60 @@ def blocks_of(
         if node in relevant and node is not x and node._grad is not INACTIVE
     }
     paths = _count(x, order, edges, output)
-    found: list[Block] = []
-    if not paths:
-        return Blocks([], 0, True, 0.0)
-    ticket, pulled = count(), 0
-    norms = {node: _norm(ct) for node, ct in cts.items() if node in relevant}
     start = _Start(output, strong(seed), None, None, 0, _norm(seed))
-    heap: list[tuple[float, int, _Start]] = [(-1.0, next(ticket), start)]
-    while heap and pulled < MAX_PULLED:
-        _, _, start = heapq.heappop(heap)
+    if paths <= MAX_PATHS:
+        found = _all(start, x, edges, element) if paths else []
+    else:
+        routes = heaviest(web := _weighed(output, x, order, edges, cts), _SPARE * top)
+        found = [_block(_along(start, web, route), element) for route in routes]
+    found.sort(key=lambda block: -block.size if block.size == block.size else -np.inf)
+    sizes = float(sum(block.size for block in found)) if paths <= MAX_PATHS else None
+    return Blocks(found[:top], paths, paths <= MAX_PATHS, sizes)
+
+
+def _all(start: _Start, x: Value, edges: Edges, element: int | None) -> list[Block]:
+    found: list[Block] = []
+    stack = [start]
+    while stack:
+        start = stack.pop()
         if start.node is x:
             found.append(_block(start, element))
+        else:
+            stack += [_pulled(start, argument, source) for argument, source in edges.get(start.node, ())]
+    return found
+
+
+def _weighed(output: Value, x: Value, order: Sequence[Value], edges: Edges, cts: dict[Value, Any]) -> Web:
+    """The graph as a web: on each edge, by how much it changes the norm of the cotangent that all paths bring."""
+    web = Web([(x, None)], [[]])
+    numbers = {x: 0}
+    for node in order:
+        if node not in edges:
             continue
-        for argument, source in edges.get(start.node, ()):
-            pulled += 1
-            ct, mask = _pulled(start, argument, source)
-            norm = _norm(ct)
-            share = norm / norms[source] if norms.get(source) else norm
-            entry = _Start(source, ct, mask, start, argument, norm)
-            heapq.heappush(heap, (-share if share == share else -np.inf, -next(ticket), entry))
-    all_seen = len(found) == paths
-    found.sort(key=lambda block: -block.size if block.size == block.size else -np.inf)
-    sizes = float(sum(block.size for block in found)) if all_seen else None
-    return Blocks(found[:top], paths, all_seen, sizes)
+        ct = cts.get(node)
+        leading = []
+        for argument, source in edges[node]:
+            if source not in numbers:
+                continue
+            whole = None if ct is None else _pulled(_Start(node, ct, None, None, 0, _norm(ct)), argument, source)
+            gain = 0.0 if whole is None or whole.before is None else whole.norm / (whole.before.norm or 1.0)
+            leading.append(Edge(numbers[source], gain, argument))
+        if leading:
+            numbers[node] = len(web.places)
+            web.places.append((node, None))
+            web.edges.append(leading)
+            if node is output:
+                break
+    return web
 
 
-def _count(x: Value, order: Sequence[Value], edges: dict[Value, list[tuple[int, Value]]], output: Value) -> int:
+def _along(start: _Start, web: Web, route: Route) -> _Start:
+    for _, edge in route:
+        start = _pulled(start, edge.argument, web.places[edge.to][0])
+    return start
+
+
+def _count(x: Value, order: Sequence[Value], edges: Edges, output: Value) -> int:
     paths = {x: 1}
     for node in order:
         if node in edges:
@@ -119,11 +150,13 @@ def _count(x: Value, order: Sequence[Value], edges: dict[Value, list[tuple[int, 
     return paths.get(output, 0)
 
 
-def _pulled(start: _Start, argument: int, source: Value) -> tuple[Any, Any]:
+def _pulled(start: _Start, argument: int, source: Value) -> _Start:
+    """The start of a path, one edge longer."""
     found = contributed(start.node, argument, start.ct, start.mask)
     if found is None:
-        return np.zeros(shape_of(source._data)), None
-    return fit(found[0], strong(source._data)), found[1]
+        return _Start(source, np.zeros(shape_of(source._data)), None, start, argument, 0.0)
+    ct = fit(found[0], strong(source._data))
+    return _Start(source, ct, found[1], start, argument, _norm(ct))
 
 
 def _norm(ct: Any) -> float:

@@ -44,7 +44,8 @@ class Edge:
 
 @dataclass(slots=True)
 class Web:
-    """Nodes on paths from the variable, number 0, to the output, the last one; `edges[n]` lead from n to lower numbers."""
+    """Nodes on paths from the variable, number 0, to the output, the last one; `edges[n]` lead from n to lower
+    numbers."""
 
     places: list[Place] = field(default_factory=list)
     edges: list[list[Edge]] = field(default_factory=list)

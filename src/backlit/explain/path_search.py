@@ -4,9 +4,9 @@ A path is a chain of edges from the output to the variable; its product is what 
 10^30 of them, but a path's end does not care how it was reached, so everything about *all* paths follows node by
 node: how many there are, their sum, the sum of their sizes, and the largest product from each node on.
 
-The heaviest paths follow from the last: it is an exact bound. The very heaviest takes the best edge everywhere. Any other
-leaves a heavier one at some node by another edge, and is the best from there on. So the next heaviest is always
-among the ways to leave those already found, and each path found costs no more than its length.
+The heaviest paths follow from the last: it is an exact bound. The very heaviest takes the best edge
+everywhere. Any other leaves a heavier one at some node by another edge, and is the best from there on. So the
+next heaviest is always among the ways to leave those already found, and each path found costs no more than its length.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ _HUGE = 1e9  # in place of the logarithm of an infinity or NaN: heavier than any
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What all paths amount to: how many, how many of them carry anything, the sum of products and that of their sizes."""
+    """What all paths amount to: how many, how many of them carry anything, the sum of products and that of
+    their sizes."""
 
     paths: int
     carrying: int

@@ -30,9 +30,9 @@ def paths(
 ) -> PathLedger:
     """The derivative of a scalar by `x` as a sum over paths: the `top` heaviest, and all others as an exact remainder.
 
-    A path leads from the output through the nodes it was computed from to `x`; what it adds to the gradient is the product
-    of the local partials on it. How many there are, what they add up to and how far they cancel is computed node by node
-    and never by walking them, and the heaviest are found in order, so that 10^30 paths are as good as ten.
+    A path leads from the output through the nodes it was computed from to `x`; what it adds to the gradient is
+    the product of the local partials on it. How many there are, what they add up to and how far they cancel is computed
+    node by node and never by walking them, and the heaviest are found in order, so that 10^30 paths are as good as ten.
 
     index: which element of an array `x`. by: "elements" opens arrays into their elements, each a node; "arrays" takes
     every edge as a linear map between arrays, and what a path adds as an array (or its element at `index`).
@@ -40,7 +40,7 @@ def paths(
 
     Raises ShapeError if the output is no scalar, GraphError if `x` is a constant or the arrays are too large to open,
     IndexingError for an index outside. Cost: linear in the graph, and for each path listed in its length; for
-    "arrays" a pull-back for each edge followed, some thousands at most.
+    "arrays" a pull-back for each edge of the paths listed, and of all paths if they are few.
 
     >>> x = Value(3.0, name="x")
     >>> y = x * x
@@ -182,7 +182,7 @@ def _by_numbers(root: Value, web: Web, labels: _Labels, top: int, ct: Any) -> Pa
     for route in found:
         steps = Steps(len(route), partial(_numbered, web, labels, route))
         carried = product(edge.weight for _, edge in route)
-        listed.append(Path(carried, abs(carried) / sums.sizes if sums.sizes else None, steps, carried))
+        listed.append(Path(carried, abs(carried) / sums.sizes if 0 < sums.sizes < np.inf else None, steps, carried))
     notes = []
     if not np.isfinite(gradient):
         notes.append("Some factor on the way is not finite; backlit.trace_nonfinite() finds where that began.")
@@ -220,8 +220,9 @@ def _by_arrays(root: Value, x: Value, labels: _Labels, blocks: Blocks, ct: Any, 
     notes = [f"Each edge is a linear map between arrays, so products are {what}, and factors the change of the norm."]
     if not blocks.all_seen:
         notes.append(
-            f"There are too many paths to walk each ({blocks.paths:,}): these are the heaviest that a search by shares "
-            "found; that no other is heavier is not proved."
+            f"There are too many paths to walk each ({blocks.paths:,}). These are heaviest by the "
+            f"products of what each "
+            "edge does to the norm of the whole cotangent; that no other is heavier is not proved."
         )
     return PathLedger(
         output=labels.of(root),

@@ -30,7 +30,7 @@ def picture(gradient: Any, data: Any, name: str, top: int) -> Picture:
         zeros=int(np.sum(g == 0)),
         not_finite=int(g.size - good.size),
         relative=norm / own if own and np.isfinite(norm) else None,
-        standouts=tuple(_standouts(g, np.asarray(data, np.float64), name, top)),
+        standouts=tuple(_standouts(g, np.asarray(data, np.float64), name, top)) if good.size == g.size else (),
     )
 
 
@@ -50,19 +50,29 @@ def largest_at(gradient: Any) -> Index:
 
 def _standouts(g: Any, data: Any, name: str, top: int) -> list[Standout]:
     found = []
-    squares = float(np.sum(g**2))
-    for flat in np.argsort(-np.where(np.isnan(g), np.inf, np.abs(g)).reshape(-1), kind="stable")[:top]:
+    norm, sizes = _norm(g), np.abs(g).reshape(-1)
+    for flat in _largest(sizes, top):
         index = tuple(int(i) for i in np.unravel_index(flat, g.shape))
         value = float(g[index])
         if not value:
             break
-        share = f"{100 * value**2 / squares:.0f} % of the squared norm" if squares and np.isfinite(squares) else ""
+        share = f"{number_text(100 * (value / norm) ** 2, 2)} % of the squared norm"
         found.append(Standout(at(name, index), value, share))
     for axis in range(g.ndim if g.ndim > 1 else 0):
         found += _along(g, data, axis)
     if g.ndim == 1 and (dead := np.flatnonzero(g == 0)).size and dead.size < g.size:
         found.append(Standout(f"{dead.size} of {g.size} elements", 0.0, f"exactly zero: {_some(dead)}"))
     return found
+
+
+def _largest(sizes: Any, top: int) -> Any:
+    """The positions of the largest, in order; equal ones in the order in which they stand."""
+    if sizes.size > top:
+        least = np.partition(sizes, sizes.size - top)[sizes.size - top]
+        places = np.flatnonzero(sizes >= least)
+    else:
+        places = np.arange(sizes.size)
+    return places[np.argsort(-sizes[places], kind="stable")][:top]
 
 
 def _along(g: Any, data: Any, axis: int) -> list[Standout]:
@@ -73,7 +83,8 @@ def _along(g: Any, data: Any, axis: int) -> list[Standout]:
         return found
     word = axis_word(g.ndim, axis)
     flat, own = (np.moveaxis(x, axis, 0).reshape(count, -1) for x in (g, data))
-    norms = np.array([_norm(row) for row in flat])
+    scale = float(np.max(np.abs(flat)))
+    norms = scale * np.sqrt(np.sum((flat / (scale or 1.0)) ** 2, axis=1))
     dead = np.flatnonzero(norms == 0)
     plural = f"{word}s" if g.ndim == 2 else f"places along {word}"
     if dead.size and dead.size < count:

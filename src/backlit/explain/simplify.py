@@ -98,7 +98,8 @@ def cost(term: Term) -> float:
 
 
 def _parentheses(factor: Term) -> float:
-    """What a sum in parentheses costs as a factor; those that everyone knows by sight, such as 1 - tanh², next to nothing."""
+    """What a sum in parentheses costs as a factor; those that everyone knows by sight, such as 1 - tanh², next
+    to nothing."""
     return 0.0 if factor.head != "+" else 0.05 if is_known_by_sight(factor) else 0.7
 
 

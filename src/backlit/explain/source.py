@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from backlit.explain.term_text import Text
+from backlit.explain.term_text import SIGNS, Text
 from backlit.explain.terms import Term
 
 _NAMES = {
     **{name: f"np.{name}" for name in (
-        "abs ceil cos cosh exp expm1 floor hypot log log10 log1p log2 logaddexp maximum minimum remainder sign sin "
-        "sinh sqrt tan tanh trunc where isinf isnan isfinite floor_divide pi clip copysign"
-    ).split()},
+        "abs", "ceil", "clip", "copysign", "cos", "cosh", "exp", "expm1", "floor", "floor_divide", "hypot", "isfinite",
+        "isinf", "isnan", "log", "log10", "log1p", "log2", "logaddexp", "maximum", "minimum", "pi", "remainder", "sign",
+        "sin", "sinh", "sqrt", "tan", "tanh", "trunc", "where",
+    )},
     "asin": "np.arcsin", "acos": "np.arccos", "atan": "np.arctan", "atan2": "np.arctan2", "asinh": "np.arcsinh",
     "acosh": "np.arccosh", "atanh": "np.arctanh", "round": "np.round", "and": "np.logical_and", "not": "np.logical_not",
 }  # fmt: skip
@@ -30,30 +31,13 @@ _HELPERS = {
     ),
     "erf": ("import math\n\n", "erf = np.vectorize(math.erf, otypes=[float])\n"),
 }
+_WRITTEN = ("number", "symbol", "+", "*", "**", *SIGNS)
 _WORTH = 3  # a part this large that occurs twice gets a name
 
 
 def unwritable(term: Term) -> str | None:
     """The first function in a term that NumPy does not have; None if there is none."""
-    stack = [term]
-    while stack:
-        each = stack.pop()
-        if each.head not in (
-            "number",
-            "symbol",
-            "+",
-            "*",
-            "**",
-            "less",
-            "less_equal",
-            "greater",
-            "greater_equal",
-            "equal",
-        ):
-            if each.head not in _NAMES and each.head not in _HELPERS:
-                return each.head
-        stack.extend(each.args)
-    return None
+    return next((head for head in sorted(_functions(term)) if head not in (*_WRITTEN, *_NAMES, *_HELPERS)), None)
 
 
 def python(term: Term, arguments: Sequence[str], name: str, doc: str = "") -> str:
@@ -134,7 +118,7 @@ def _shared(term: Term) -> list[Term]:
     return [
         each for each in order
         if counts[each] > 1 and each is not term and each.head not in worthy
-        and (each.size >= _WORTH or each.head not in ("+", "**")) and not each.head.startswith(("less", "greater", "equal"))
+        and each.head not in SIGNS and (each.size >= _WORTH or each.head not in ("+", "**"))
     ]  # fmt: skip
 
 

@@ -180,6 +180,8 @@ def _operands(hop: Hop, ks: list[int], names: Names) -> list[str]:
     if len(factors) != 1 or len(op.transposes) <= factors[0] or op.transposes[factors[0]] is None:
         return ["1" if hop.local[k] == 1.0 else "" for k in ks] if not factors else nothing
     other = inputs[factors[0]]
+    if other._op is None and other._grad is INACTIVE and as_user_sees(other).label is None:
+        return nothing  # a constant without a name
     if op is MATMUL and all(len(shape_of(x._data)) == 2 for x in inputs):  # a fast path of what follows
         reached = [hop.index(k) for k in ks]
         i, j = hop.element

@@ -1,9 +1,10 @@
-"""Terms as people write them: as text, as Python, and as LaTeX. In all three the order of terms and factors is the same."""
+"""Terms as people write them: as text, as Python, as LaTeX. The order of terms and factors is the same in all."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 from backlit.core.notation import ATOM, COMPARISON, POWER, PRODUCT, SIGN, SUM, Notation, write_latex
@@ -45,7 +46,8 @@ def _is_polynomial(term: Term) -> bool:
 
 
 def ordered_sum(term: Term) -> list[Term]:
-    """Polynomials from the highest power down, other sums with the number first; one that begins with a minus sign waits."""
+    """Polynomials from the highest power down, other sums with the number first; one that begins with a minus
+    sign waits."""
     parts = list(term.args)
     parts.sort(key=lambda part: part.key)
     if all(map(_is_polynomial, parts)):
@@ -89,7 +91,8 @@ def _over(coefficient: Number, has_below: bool) -> tuple[Number, int]:
     while bottom % 5 == 0:
         bottom //= 5
     is_decimal = bottom == 1 and coefficient.denominator <= 1000
-    if is_decimal and (coefficient.denominator > 9 or not has_below and abs(coefficient.numerator) != 1):
+    is_short = coefficient.denominator > 9 or (not has_below and abs(coefficient.numerator) != 1)
+    if is_decimal and is_short:
         return coefficient, 1
     return Fraction(coefficient.numerator), coefficient.denominator
 
@@ -269,7 +272,7 @@ class _Latex:
         if coefficient != 1 or not shown:
             shown.insert(0, self._number(coefficient)[0])
         out = shown[0]
-        for before, each in zip(shown, shown[1:], strict=False):
+        for before, each in pairwise(shown):
             out += (
                 r" \cdot " if each[0].isdigit() or (before[-1].isdigit() and each.startswith(r"\frac")) else r" \, "
             ) + each

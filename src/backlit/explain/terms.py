@@ -17,8 +17,8 @@ Number = Fraction | float
 class Term:
     """A number, a symbol, a sum, a product, a power, or a function applied to terms.
 
-    head: "number", "symbol", "+", "*", "**", or the name of a function. args: the parts. value: of a number; the name of a
-    symbol. attrs: of a function. key: equal for equal terms, and it orders them.
+    head: "number", "symbol", "+", "*", "**", or the name of a function. args: the parts. value: of a number;
+    the name of a symbol. attrs: of a function. key: equal for equal terms, and it orders them.
     """
 
     _hash: int
@@ -107,7 +107,7 @@ def add(*terms: Term) -> Term:
 
     >>> x = symbol("x")
     >>> add(x, number(3), x), add(x, multiply(MINUS_ONE, x))
-    (*(2, x), 3), 0)
+    (+(*(2, x), 3), 0)
     """
     collected: dict[Term, Number] = {}
     for term in terms:
@@ -232,6 +232,8 @@ def power(base: Term, exponent: Term) -> Term:
     if is_number(exponent, 1):
         return base
     whole = exponent.head == "number" and exponent.value == int(exponent.value)
+    if is_number(base, 0) and exponent.head == "number" and exponent.value < 0:
+        raise ZeroDivisionError("a formula divides by something that is always 0")
     if base.head == "number" and exponent.head == "number":
         known = _power_of_numbers(base.value, exponent.value)
         if known is not None:
@@ -254,9 +256,9 @@ def power(base: Term, exponent: Term) -> Term:
 
 
 def _power_of_numbers(base: Number, exponent: Number) -> Number | None:
-    if isinstance(base, Fraction) and exponent == int(exponent) and abs(exponent) <= 64:
-        return None if base == 0 and exponent < 0 else base ** int(exponent)
-    if isinstance(base, Fraction) and exponent == Fraction(1, 2) and base >= 0:
+    if isinstance(base, Fraction) and exponent == int(exponent) and abs(float(exponent)) <= 64:
+        return Fraction(base ** int(exponent))
+    if isinstance(base, Fraction) and exponent == Fraction(1, 2) and base.numerator >= 0:
         roots = math.isqrt(base.numerator), math.isqrt(base.denominator)
         if roots[0] ** 2 == base.numerator and roots[1] ** 2 == base.denominator:
             return Fraction(*roots)

@@ -9,6 +9,7 @@ import numpy as np
 from backlit.core.numbers import shape_of
 from backlit.explain.answer import Answer, Line, Sum
 from backlit.explain.formula import equals, name_latex, number_latex
+from backlit.explain.naming import simple
 
 
 def latex(answer: Answer) -> str:
@@ -45,7 +46,7 @@ def element_latex(name: str, index: tuple[int, ...]) -> str:
     base = name_latex(name) if name.replace("_", "").isalnum() else words(name)
     if not index:
         return base
-    if "_" in base:
+    if "_" in base or not simple(name):
         base = rf"\left({base}\right)"
     return rf"{base}_{{{','.join(map(str, index))}}}"
 

@@ -65,11 +65,12 @@ def chain_text(line: Line) -> str:
 def _lines(lines: Sequence[Line], width: int) -> list[str]:
     found: list[str] = []
     before = None
+    column = min(max(len(line.step) for line in lines) + 2, width // 2 - 2)
     for line in lines:
         if line.step:
             if found:
                 found.append("")
-            step = f"  {line.step:{width // 2 - 2}}"
+            step = f"  {line.step:{column}}"
             found.append(f"{step}  {beside(line.spot, width - len(step) - 2, line.spot == before)}".rstrip())
             before = line.spot
         rule = f"   [{line.rule}]" if line.rule else ""
@@ -129,7 +130,7 @@ def _finding(finding: Finding, width: int) -> list[str]:
         for part in finding.text.split("\n")
         for line in (_wrapped(part, width) if not part.startswith("    ") else [f"  {part.rstrip()}"])
     ]
-    if finding.spot is not None and str(finding.spot.line) not in finding.text:
+    if finding.spot is not None and f":{finding.spot.line} " not in finding.text:
         lines.append(f"      {beside(finding.spot, width - 6)}")
     if finding.remedy:
         lines += _wrapped(finding.remedy, width, "    ")

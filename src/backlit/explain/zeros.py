@@ -12,13 +12,14 @@ from backlit.core.numbers import dtype_of, quietly, shape_of, strong
 from backlit.core.op import Elementwise, Linear
 from backlit.core.value import Value, inputs_of
 from backlit.explain.answer import Finding
-from backlit.explain.blocks import Hop, Index, hops
+from backlit.explain.blocks import Hop, Index, effort, hops
 from backlit.explain.flow import Flow
 from backlit.explain.formula import number_text
 from backlit.explain.naming import Names, at, operands_there, spot_of
 from backlit.explain.sums import broadcast_index
 
 MOST = 4_000  # elements looked at
+MOST_WORK = 2_000_000  # numbers computed on the way
 _RECTIFIERS = ("relu",)
 _FLAT = ("floor", "ceil", "trunc", "round", "sign", "floor_divide")
 
@@ -41,10 +42,12 @@ def zero_findings(flow: Flow, names: Names, starts: list[tuple[Value, Index]]) -
 def _findings(flow: Flow, names: Names, starts: list[tuple[Value, Index]]) -> list[Finding]:
     causes: dict[tuple[str, Value], _Cause] = {}
     stack, seen = list(starts), set(starts)
-    while stack and len(seen) < MOST:
+    spent = 0
+    while stack and len(seen) < MOST and spent < MOST_WORK:
         node, index = stack.pop()
         if node is flow.output:
             continue
+        spent += effort(flow, node)
         found = hops(flow, node, index, True)
         if not found:
             continue
@@ -112,7 +115,7 @@ def _flat(causes: dict[tuple[str, Value], _Cause], names: Names, hop: Hop, k: in
     op, inputs = node._op, inputs_of(node)
     assert op is not None
     if not isinstance(op, Elementwise) or hop.argument is None:
-        _add(causes, "zero derivative", node, f"the derivative of {op.name} is 0 here", None)
+        _unreached(causes, names, hop)
         return
     there = operands_there(node, where)
     x = at(names[hop.source], hop.element)
@@ -177,7 +180,7 @@ def _told(causes: list[_Cause], names: Names) -> Iterator[Finding]:
         text = f"{cause.example}{times}."
         operand, kind = cause.operand, cause.kind
         if operand is not None and not np.any(operand._data):
-            whole = "it is 0" if not shape_of(operand._data) else "it is zero everywhere"
+            whole = "is 0" if not shape_of(operand._data) else "is zero everywhere"
             if operand._op is None and shape_of(operand._data):
                 kind = "zero weights"
                 remedy = (
@@ -185,5 +188,5 @@ def _told(causes: list[_Cause], names: Names) -> Iterator[Finding]:
                     "they pass no gradient back, or the same to all. Start from small random numbers."
                 )
             elif operand._op is not None or shape_of(operand._data):
-                remedy = f"Of {names[operand]}: {whole}."
+                remedy = f"{names[operand]} {whole}."
         yield Finding(kind, f"{kind}: {text}", remedy, spot_of(cause.node))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any, cast
 
 import numpy as np
@@ -140,12 +141,18 @@ def _real_number(self: Value, what: str) -> Any:
     return data
 
 
+@cache
+def _writing_instructions() -> frozenset[int]:
+    """The codes of Python's instructions for `array[i] = x`."""
+    from opcode import opmap  # loaded when a number is first asked for
+
+    return frozenset(opmap[name] for name in ("STORE_SUBSCR", "STORE_SLICE") if name in opmap)
+
+
 def _refuse_silent_cut(value: Value, depth: int) -> None:
     """Raise ConversionError where nobody wrote float(x), but `array[i] = x`, or NumPy's own code wants a number."""
-    from opcode import opname  # loaded when a number is first asked for
-
     frame = sys._getframe(depth)
-    if opname[frame.f_code.co_code[frame.f_lasti]] in ("STORE_SUBSCR", "STORE_SLICE"):
+    if frame.f_code.co_code[frame.f_lasti] in _writing_instructions():
         raise ConversionError(
             f"writing {describe(value)} into a plain array would silently cut its gradient. Collect values in a list "
             "and make one array of them with backlit.stack([...]), write into an array made by backlit.zeros(...), or "

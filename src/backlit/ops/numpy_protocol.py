@@ -158,6 +158,16 @@ def _as(ours: str, spec: str) -> Callable[..., Any]:
     return adapted
 
 
+def _in_floats(function: Callable[..., Any]) -> Callable[..., Any]:
+    """NumPy's mean of whole numbers and booleans is a float64."""
+
+    def adapted(a: Any, *args: Any, **kwargs: Any) -> Any:
+        x = _find("asarray")(a)
+        return function(x.astype(np.float64) if x.dtype.kind in "iub" else x, *args, **kwargs)
+
+    return adapted
+
+
 def _flat_unless(axis: Any, x: Any) -> tuple[Any, Any]:
     """NumPy runs along the flattened array where no axis is given."""
     return (x.reshape((-1,)), 0) if axis is None else (x, axis)
@@ -252,9 +262,9 @@ def _einsum(*operands: Any, optimize: Any = None, **options: Any) -> Any:
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "sum": _as("sum", "a / axis dtype !out keepdims !initial !where"),
     "prod": _as("prod", "a / axis dtype !out keepdims !initial !where"),
-    "mean": _as("mean", "a / axis !dtype !out keepdims !where"),
-    "var": _as("var", "a / axis !dtype !out ddof:correction keepdims !where !mean correction"),
-    "std": _as("std", "a / axis !dtype !out ddof:correction keepdims !where !mean correction"),
+    "mean": _in_floats(_as("mean", "a / axis !dtype !out keepdims !where")),
+    "var": _in_floats(_as("var", "a / axis !dtype !out ddof:correction keepdims !where !mean correction")),
+    "std": _in_floats(_as("std", "a / axis !dtype !out ddof:correction keepdims !where !mean correction")),
     **{name: _as(name[-3:], "a / axis !out keepdims !initial !where") for name in ("max", "min", "amax", "amin")},
     **{name: _as(name, "a / axis !out keepdims !where") for name in ("any", "all")},
     **{name: _as(name, "a / axis !out keepdims") for name in ("argmax", "argmin")},

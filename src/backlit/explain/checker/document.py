@@ -1,10 +1,11 @@
-"""Reading a certificate: whatever is wrong with the file is said in one sentence, and nothing in it is run or trusted."""
+"""Reading a certificate: what is wrong with the file is said in one sentence, and nothing in it is run or trusted."""
 
 from __future__ import annotations
 
 import json
 import math
 import sys
+from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,11 +14,15 @@ from .rules import LEAVES, OF_MANY, RULES, takes  # noqa: TID252
 
 SCHEMA = "backlit.certificate/1"
 MOST_BYTES, MOST_NODES, MOST_EDGES = 1 << 27, 1_000_000, 4_000_000
-DTYPES = {"float64": (53, 1074), "float32": (24, 149), "float16": (11, 24)}
-"""Of each dtype the digits of a number and the place of its last possible one, in the binary system."""
+DTYPES = {
+    "float64": (Decimal(2.0**-53), Decimal("1e-322")),
+    "float32": (Decimal(2.0**-24), Decimal("2e-44")),
+    "float16": (Decimal(2.0**-11), Decimal("1e-6")),
+}
+"""Of each dtype the largest relative error of rounding, and a bound on the absolute one of the smallest numbers."""
 
 
-class Malformed(ValueError):
+class MalformedError(ValueError):
     """The file is not a certificate."""
 
 
@@ -29,6 +34,7 @@ class Node(NamedTuple):
     value: Fraction
     dtype: str
     derived: bool
+    name: str
     label: str
 
 
@@ -59,40 +65,42 @@ class Document(NamedTuple):
 
 
 def load(file: str) -> Any:
-    """The JSON in a file (`-`: standard input), whose meaning `document` finds. Raises Malformed, OSError."""
+    """The JSON in a file (`-`: standard input), whose meaning `document` finds. Raises MalformedError, OSError."""
     if file == "-":
         data = sys.stdin.buffer.read(MOST_BYTES + 1)
     else:
         with Path(file).open("rb") as stream:
             data = stream.read(MOST_BYTES + 1)
     if len(data) > MOST_BYTES:
-        raise Malformed(f"the file is longer than {MOST_BYTES >> 20} MB")
+        raise MalformedError(f"the file is longer than {MOST_BYTES >> 20} MB")
     try:
         return json.loads(data.decode("utf-8"), parse_constant=_no_number, object_pairs_hook=_once)
     except UnicodeDecodeError:
-        raise Malformed("the file is not text in UTF-8") from None
+        raise MalformedError("the file is not text in UTF-8") from None
     except RecursionError:
-        raise Malformed("the file nests brackets too deeply") from None
+        raise MalformedError("the file nests brackets too deeply") from None
     except json.JSONDecodeError as error:
-        raise Malformed(f"the file is not JSON, or only a part of it: {error}") from None
+        raise MalformedError(f"the file is not JSON, or only a part of it: {error}") from None
     except ValueError as error:
-        raise error if isinstance(error, Malformed) else Malformed(f"a number in the file is too long: {error}") from None
+        raise (
+            error if isinstance(error, MalformedError) else MalformedError(f"a number in the file is too long: {error}")
+        ) from None
 
 
 def _no_number(text: str) -> Any:
-    raise Malformed(f"{text} is not a number")
+    raise MalformedError(f"{text} is not a number")
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
-        raise Malformed(f"{next(n for n in names if names.count(n) > 1)!r:.60} is written twice in one object")
+        raise MalformedError(f"{next(n for n in names if names.count(n) > 1)!r:.60} is written twice in one object")
     return found
 
 
 def document(source: Any) -> Document:
-    """The certificate that a JSON object describes. Raises Malformed. Cost: linear."""
+    """The certificate that a JSON object describes. Raises MalformedError. Cost: linear."""
     _need(isinstance(source, dict), f"it holds {_shown(source)}, not an object")
     _need(source.get("schema") == SCHEMA, f"its schema is {_shown(source.get('schema'))}, and this reads {SCHEMA!r}")
     rows = _list(source, "nodes", "the certificate")
@@ -129,7 +137,9 @@ def _node(row: Any, at: int) -> Node:
     _need(isinstance(row, dict), f"{where} is {_shown(row)}, not an object")
     _need(row.get("id", at) == at and type(row.get("id", at)) is int, f"{where} has the id {_shown(row.get('id'))}")
     op, dtype = row.get("op"), row.get("dtype", "float64")
-    _need(isinstance(op, str) and (op in RULES or op in OF_MANY or op in LEAVES), f"{where}: no op {_shown(op)} is known")
+    _need(
+        isinstance(op, str) and (op in RULES or op in OF_MANY or op in LEAVES), f"{where}: no op {_shown(op)} is known"
+    )
     _need(isinstance(dtype, str) and dtype in DTYPES, f"{where}: no dtype {_shown(dtype)} is known")
     inputs = row.get("inputs", [])
     _need(isinstance(inputs, list), f"{where}: its inputs are {_shown(inputs)}, not a list")
@@ -141,7 +151,9 @@ def _node(row: Any, at: int) -> Node:
     name, line = row.get("name", ""), row.get("line", "")
     _need(isinstance(name, str) and isinstance(line, str), f"{where}: its name or line is not text")
     label = f"{where}" + (f", `{_plain(name)}`" if name else "") + f" ({op})" + (f", {_plain(line)}" if line else "")
-    return Node(op, tuple(inputs), _number(row.get("value"), f"{where}: its value"), dtype, derived, label)
+    return Node(
+        op, tuple(inputs), _number(row.get("value"), f"{where}: its value"), dtype, derived, _plain(name), label
+    )
 
 
 def _entry(row: Any, count: int) -> tuple[int, Entry]:
@@ -154,27 +166,27 @@ def _entry(row: Any, count: int) -> tuple[int, Entry]:
         through = _index(term.get("through"), count, f"{where}: a term")
         argument = term.get("argument")
         _need(type(argument) is int, f"{where}: an argument is {_shown(argument)}, not a whole number")
-        numbers = [_number(term.get(key), f"{where}: a {key}") for key in ("partial", "product")]
+        partial, product = (_number(term.get(key), f"{where}: a {key}") for key in ("partial", "product"))
         running = _number(term["sum"], f"{where}: a sum") if "sum" in term else None
-        terms.append(Term(through, argument, *numbers, running))
+        terms.append(Term(through, argument, partial, product, running))
     return at, Entry(tuple(terms), _number(row.get("gradient"), where))
 
 
 def _need(holds: bool, complaint: str) -> None:
     if not holds:
-        raise Malformed(complaint)
+        raise MalformedError(complaint)
 
 
 def _list(row: Any, key: str, where: str) -> list[Any]:
     found = row.get(key)
     if not isinstance(found, list):
-        raise Malformed(f"{where}: {key!r} is {_shown(found)}, not a list")
+        raise MalformedError(f"{where}: {key!r} is {_shown(found)}, not a list")
     return found
 
 
 def _index(x: Any, count: int, where: str) -> int:
     if type(x) is not int or not 0 <= x < count:
-        raise Malformed(f"{where} names node {_shown(x)}, and the nodes are 0 to {count - 1}")
+        raise MalformedError(f"{where} names node {_shown(x)}, and the nodes are 0 to {count - 1}")
     return x
 
 
@@ -187,13 +199,19 @@ def _number(x: Any, where: str) -> Fraction:
             number = math.nan
         if math.isfinite(number) and number.hex() == x:
             return Fraction(number)
-    raise Malformed(f"{where} is {_shown(x)}, not a finite number such as '0x1.8000000000000p+1'")
+    raise MalformedError(f"{where} is {_shown(x)}, not a finite number such as '0x1.8000000000000p+1'")
 
 
 def _shown(x: Any) -> str:
     if isinstance(x, (dict, list)):
         return f"{'an object' if isinstance(x, dict) else 'a list'} of {len(x)}"
-    return "missing" if x is None else _plain(repr(x)[:60]) if not isinstance(x, int) or abs(x) < 10**30 else "a huge number"
+    return (
+        "missing"
+        if x is None
+        else _plain(repr(x)[:60])
+        if not isinstance(x, int) or abs(x) < 10**30
+        else "a huge number"
+    )
 
 
 def _plain(text: str) -> str:

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
-from .ranges import DOWN, NEAR, ONE, UP, ZERO, Outside, Range, Vague, between, rational, sign  # noqa: TID252
+from .ranges import DOWN, NEAR, ONE, UP, ZERO, OutsideError, Range, VagueError, between, rational, sign  # noqa: TID252
+
 
 def exp(x: Range) -> Range:
     if x.exact == 0:
@@ -21,7 +22,7 @@ def exp(x: Range) -> Range:
 
 def log(x: Range) -> Range:
     if sign(x) <= 0:
-        raise Outside("the logarithm of a number that is not above zero")
+        raise OutsideError("the logarithm of a number that is not above zero")
     return ZERO if x.exact == 1 else between(DOWN.next_minus(NEAR.ln(x.lo)), UP.next_plus(NEAR.ln(x.hi)))
 
 
@@ -29,7 +30,7 @@ def sqrt(x: Range) -> Range:
     if x.exact == 0:
         return ZERO
     if sign(x) < 0:
-        raise Outside("the square root of a negative number")
+        raise OutsideError("the square root of a negative number")
     if x.exact is not None:
         n, d = math.isqrt(x.exact.numerator), math.isqrt(x.exact.denominator)
         if n * n == x.exact.numerator and d * d == x.exact.denominator:
@@ -51,7 +52,7 @@ def series(first: Range, ratio: Callable[[int], Range]) -> Range:
         total = total + term
         if factor.most <= Decimal("0.5") and term.most <= total.most.scaleb(-DOWN.prec - 1, UP):
             return total + between(term.most.copy_negate(), term.most)
-    raise Vague("a series converges too slowly")
+    raise VagueError("a series converges too slowly")
 
 
 def expm1(x: Range) -> Range:
@@ -97,7 +98,7 @@ def sin(x: Range, quarters: int = 0) -> Range:
         turns = int((NEAR.divide(x.lo, (pi() / 2).lo)).to_integral_value())
         x, quarters = x - pi() / 2 * turns, quarters + turns
     if x.most > 1:
-        raise Vague("the angle is not known well enough")
+        raise VagueError("the angle is not known well enough")
     square = -(x * x)
     if quarters % 2:
         y = series(ONE, lambda k: square / (2 * k * (2 * k - 1)))
@@ -115,7 +116,7 @@ def erf(x: Range) -> Range:
         square = x * x
         return series(x, lambda k: square * 2 / (2 * k + 1)) * exp(-square) * 2 / sqrt(pi())
     if x.lo < 0 < x.hi:
-        raise Vague("the argument of erf is not known well enough")
+        raise VagueError("the argument of erf is not known well enough")
     size = between(min(x.lo.copy_abs(), x.hi.copy_abs()), x.most)  # 0 < erfc(x) < exp(-x²)
     y = ONE - between(Decimal(0), exp(-(size * size)).hi)
     return y if x.lo > 0 else -y
@@ -137,7 +138,7 @@ def power(a: Range, b: Range) -> Range:
     if a.exact == 0 and sign(b) > 0:
         return ZERO
     if sign(a) < 0:
-        raise Outside("a negative number to a power that is not whole")
+        raise OutsideError("a negative number to a power that is not whole")
     return exp(log(a) * b)
 
 
@@ -146,7 +147,7 @@ def whole(x: Range, rounded: Callable[[Any], int]) -> Range:
     if x.exact is not None:
         return rational(rounded(x.exact))
     if x.most.adjusted() > 400 or rounded(x.lo) != rounded(x.hi):
-        raise Vague("it stands at a jump, and which side it is on cannot be told")
+        raise VagueError("it stands at a jump, and which side it is on cannot be told")
     return rational(rounded(x.lo))
 
 
@@ -187,8 +188,8 @@ def acos(x: Range) -> Range:
 
 
 def atan2(a: Range, b: Range) -> Range:
-    if above(b):
+    if sign(b) > 0:
         return atan(a / b)
     if sign(a) == 0:
-        raise Vague("the angle of a point at height 0 depends on the sign of that zero, which is not kept")
+        raise VagueError("the angle of a point at height 0 depends on the sign of that zero, which is not kept")
     return pi() / 2 * sign(a) - atan(b / a)

@@ -9,16 +9,20 @@ from typing import Any
 MOST_BITS = 2048  # of a fraction; longer ones become intervals
 
 
-class Vague(ArithmeticError):
+class VagueError(ArithmeticError):
     """The interval is too wide to decide; with more digits it may be narrow enough."""
 
 
-class Outside(ArithmeticError):
+class OutsideError(ArithmeticError):
     """There is no such number."""
 
 
 _WIDEST: dict[str, Any] = {"Emin": -(10**12), "Emax": 10**12, "traps": [InvalidOperation, DivisionByZero]}
-DOWN, UP, NEAR = Context(rounding=ROUND_FLOOR, **_WIDEST), Context(rounding=ROUND_CEILING, **_WIDEST), Context(**_WIDEST)
+DOWN, UP, NEAR = (
+    Context(rounding=ROUND_FLOOR, **_WIDEST),
+    Context(rounding=ROUND_CEILING, **_WIDEST),
+    Context(**_WIDEST),
+)
 
 
 class Range:
@@ -74,11 +78,11 @@ class Range:
     def __truediv__(self, other: Range | int) -> Range:
         other = rational(other) if isinstance(other, int) else other
         if other.exact == 0:
-            raise Outside("a division by zero")
+            raise OutsideError("a division by zero")
         if self.exact is not None and other.exact is not None:
             return Range(self.exact / other.exact)
         if other.lo <= 0 <= other.hi:
-            raise Vague("the divisor cannot be told from zero")
+            raise VagueError("the divisor cannot be told from zero")
         pairs = [(a, b) for a in (self.lo, self.hi) for b in (other.lo, other.hi)]
         return between(min(DOWN.divide(a, b) for a, b in pairs), max(UP.divide(a, b) for a, b in pairs))
 
@@ -102,10 +106,8 @@ def order(a: Range, b: Range) -> int:
         return (a.exact > b.exact) - (a.exact < b.exact)
     if a.lo > b.hi or a.hi < b.lo:
         return 1 if a.lo > b.hi else -1
-    raise Vague("it stands at a kink or jump, and which side it is on cannot be told")
+    raise VagueError("it stands at a kink or jump, and which side it is on cannot be told")
 
 
 def sign(x: Range) -> int:
     return order(x, ZERO)
-
-

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from decimal import Decimal
+from decimal import ROUND_CEILING, Decimal
 from fractions import Fraction
 from typing import NamedTuple, TypeVar
 
 from .document import DTYPES, Document, Entry, Node, Term  # noqa: TID252
-from .ranges import DOWN, NEAR, UP, ZERO, Outside, Range, Vague, between, rational  # noqa: TID252
+from .ranges import DOWN, NEAR, UP, ZERO, OutsideError, Range, VagueError, between, rational  # noqa: TID252
 from .rules import LEAVES, MAGNIFY, has_derivative, partials_of, total, value_of  # noqa: TID252
 
 PRECISIONS = 40, 160, 640  # decimal digits; more are used only where fewer do not decide
 LOOSE = 32  # roundings by which a value or partial may be off: the functions of common libraries keep well below
+MOST_DIGITS = 17  # that a float64 can show
 MAGNIFIED = 16  # … and those by which inputs may seem off, in formulas that magnify the roundings inside them
 
 T = TypeVar("T")
@@ -27,24 +28,24 @@ class Fault(NamedTuple):
     must: str
 
 
-class Stuck(ArithmeticError):
+class StuckError(ArithmeticError):
     """A step that cannot be decided."""
 
     def __init__(self, node: int, reason: ArithmeticError) -> None:
         self.node = node
         self.reason = reason
-        self.final = isinstance(reason, Outside)
-        told = isinstance(reason, (Vague, Outside))
+        self.final = isinstance(reason, OutsideError)
+        told = isinstance(reason, (VagueError, OutsideError))
         super().__init__(str(reason) if told else "its numbers are too large or too small to enclose")
 
 
 def with_enough_digits(task: Callable[[], T]) -> T:
-    """What a task gives, done with more and more digits until they decide. Raises Stuck if none do."""
+    """What a task gives, done with more and more digits until they decide. Raises StuckError if none do."""
     for precision in PRECISIONS:
         DOWN.prec = UP.prec = NEAR.prec = precision
         try:
             return task()
-        except Stuck as stuck:
+        except StuckError as stuck:
             if stuck.final or precision == PRECISIONS[-1]:
                 raise
     raise AssertionError
@@ -61,17 +62,17 @@ def first_fault(document: Document) -> Fault | None:
             continue
         xs = [Range(nodes[i].value) for i in node.inputs]
         try:
-            if follows(node.value, value_of(node.op, xs), node.dtype):
-                continue
             right = value_of(node.op, xs)
-            if magnifies(node, nodes) and follows(
-                node.value, value_of(node.op, [blurred(x, node) for x in xs]), node.dtype, True
-            ):
+            if follows(node.value, right, node.dtype):
                 continue
-        except Outside as error:
+            if magnifies(node, nodes):
+                xs = [blurred(x, node) for x in xs]
+                if follows(node.value, value_of(node.op, xs), node.dtype, True):
+                    continue
+        except OutsideError as error:
             return Fault(at, "its value", shown(node.value), f"nothing, for there is no {error}")
         except ArithmeticError as error:
-            raise Stuck(at, error) from None
+            raise StuckError(at, error) from None
         return Fault(at, "its value", shown(node.value), shown(right))
     return _first_fault_back(document)
 
@@ -101,12 +102,12 @@ def _first_fault_back(document: Document) -> Fault | None:
                 for i, partial in enumerate(partials_of(node.op, Range(node.value), xs, flows)):
                     if flows[i] and partial is not None:
                         due.setdefault(node.inputs[i], {})[at, i] = partial
-        except Outside as error:
+        except OutsideError as error:
             return Fault(at, "its partials", "finite numbers", f"infinite or undefined: there is {error}")
-        except Stuck:
+        except StuckError:
             raise
         except ArithmeticError as error:
-            raise Stuck(at, error) from None
+            raise StuckError(at, error) from None
     return None
 
 
@@ -116,39 +117,35 @@ def _fault_in(at: int, entry: Entry, due: dict[tuple[int, int], Range], document
     if at == document.output:
         wrong = entry.gradient != 1 or entry.terms
         return Fault(at, "the gradient of the output by itself", shown(entry.gradient), "1") if wrong else None
-    coarsest = nodes[at]
-    before: Fraction | None = Fraction(0)
+    dtype, running = nodes[at].dtype, ZERO
+    in_steps = all(term.sum is not None for term in entry.terms)
     for term in entry.terms:
         through = nodes[term.through]
         name = f"the term of its gradient through {through.label}, argument {term.argument}"
         partial = due.pop((term.through, term.argument), None)
         if partial is None:
             return Fault(at, name, shown(term.product), "left out: there is no such path, or it was counted already")
-        if DTYPES[through.dtype] < DTYPES[coarsest.dtype]:
-            coarsest = through
         if not follows(term.partial, partial, through.dtype) and not _blurred_partial(term, document):
             return Fault(term.through, f"its partial by argument {term.argument}", shown(term.partial), shown(partial))
+        dtype = max(dtype, through.dtype, key=lambda name: DTYPES[name][0])
         product = Range(document.backward[term.through].gradient) * Range(term.partial)
-        if not follows(term.product, product, coarsest.dtype, True):
+        if not follows(term.product, product, dtype, True):
             return Fault(at, f"{name}, the product", shown(term.product), shown(product))
-        running = None if before is None else Range(before + term.product)
-        if term.sum is not None and running is not None and not follows(term.sum, running, coarsest.dtype, True):
-            return Fault(at, f"{name}, the sum up to there", shown(term.sum), shown(running))
-        before = term.sum
+        running = running + Range(term.product)
+        if in_steps and term.sum is not None:
+            if not follows(term.sum, running, dtype, True):
+                return Fault(at, f"{name}, the sum up to there", shown(term.sum), shown(running))
+            running = Range(term.sum)
     if due:
-        through, argument = max(due)
-        return Fault(
-            at, f"the term of its gradient through {nodes[through].label}, argument {argument}", "nothing", "added"
-        )
-    products = [Range(term.product) for term in entry.terms]
-    right = total(products)
-    if before is not None and entry.terms and entry.gradient == before:
-        return None  # the last of the running sums, each of which was checked
-    size = total([Range(abs(term.product)) for term in entry.terms])
-    slack = unit(coarsest) * (len(products) if len(products) > 2 else 1)
-    margin = UP.add(UP.multiply(size.most if len(products) > 2 else right.most, slack), smallest(coarsest))
-    if before is not None and entry.terms or not near(entry.gradient, right, margin):
-        return Fault(at, "the sum of the terms of its gradient", shown(entry.gradient), shown(right))
+        through, argument = nodes[max(due)[0]], max(due)[1]
+        name = f"the term of its gradient through {through.label}, argument {argument}"
+        return Fault(at, name, "nothing", f"{shown(due[max(due)])} times the gradient by that node")
+    size = total([Range(abs(term.product)) for term in entry.terms]).most
+    unit, least = DTYPES[dtype]
+    steps = sum(len(nodes[t.through].inputs) if nodes[t.through].derived else 1 for t in entry.terms)
+    margin = Decimal(0) if in_steps else UP.add(UP.multiply(size, unit * (steps + 2)), least)
+    if not near(entry.gradient, running, margin):
+        return Fault(at, "the sum of the terms of its gradient", shown(entry.gradient), shown(running))
     return None
 
 
@@ -163,7 +160,7 @@ def _blurred_partial(term: Term, document: Document) -> bool:
     if partial is None:
         return False
     if node.op == "gelu":  # (1 + erf(x)) / 2 in it loses all digits for x far below zero
-        return near(term.partial, partial, UP.multiply(unit(node), LOOSE))
+        return near(term.partial, partial, DTYPES[node.dtype][0] * LOOSE)
     return follows(term.partial, partial, node.dtype, True)
 
 
@@ -188,27 +185,21 @@ def magnifies(node: Node, nodes: Sequence[Node]) -> bool:
 
 def blurred(x: Range, node: Node) -> Range:
     """The range in which a recorded number may lie, seen from a formula that magnifies."""
-    by = UP.multiply(x.most, unit(node) * max(MAGNIFIED, len(node.inputs)))
+    by = UP.multiply(x.most, DTYPES[node.dtype][0] * max(MAGNIFIED, len(node.inputs)))
     return between(DOWN.subtract(x.lo, by), UP.add(x.hi, by)) if by else x
 
 
-def unit(node: Node) -> Decimal:
-    return UP.divide(Decimal(1), Decimal(2) ** DTYPES[node.dtype][0])
+def follows(recorded: Fraction, right: Range, dtype: str, wide: bool = False) -> bool:
+    """Whether a recorded number is the right one to rounding.
 
-
-def smallest(node: Node) -> Decimal:
-    return UP.divide(Decimal(8), Decimal(2) ** DTYPES[node.dtype][1])
-
-
-def follows(recorded: Fraction, right: Range, dtype: str, blurred: bool = False) -> bool:
-    """Whether a recorded number is the right one to rounding. Raises Vague where the right one is not well known."""
-    digits, last = DTYPES[dtype]
+    Raises VagueError where the right one is not known to that many digits, unless it is `wide` on purpose.
+    """
     if right.exact == recorded:
         return True
-    scale, least = UP.divide(Decimal(LOOSE), Decimal(1 << digits)), UP.divide(Decimal(8), Decimal(1 << last))
-    margin = UP.add(UP.multiply(right.most, scale), least)
-    if not blurred and UP.subtract(right.hi, right.lo) > margin:
-        raise Vague("its value is not known to enough digits")
+    unit, least = DTYPES[dtype]
+    margin = UP.add(UP.multiply(right.most, unit * LOOSE), least)
+    if not wide and UP.subtract(right.hi, right.lo) > margin:
+        raise VagueError("its value is not known to enough digits")
     return near(recorded, right, margin)
 
 
@@ -224,7 +215,8 @@ def shown(x: Fraction | Range) -> str:
         return repr(float(x))
     if x.exact is not None:
         return shown_exact(x.exact)
-    return f"{NEAR.divide(NEAR.add(x.lo, x.hi), Decimal(2)):.17g}"
+    middle = NEAR.divide(NEAR.add(x.lo, x.hi), Decimal(2))
+    return repr(float(middle)) if middle.copy_abs() < Decimal("1e308") else f"{middle:.17g}"
 
 
 def shown_exact(x: Fraction) -> str:
@@ -238,8 +230,13 @@ def shown_exact(x: Fraction) -> str:
 
 
 class Gradient(NamedTuple):
-    """The gradient by one node. digits: that agree, None if all; size: of the terms that add up to it."""
+    """The gradient by one node: as recorded, and the range in which the true one lies.
 
+    group: the value it is an element of. digits: to how many the two agree, None if the recorded one is exact.
+    cancelled: the true one cannot be told from zero, so these are digits of the terms that add up to it.
+    """
+
+    group: str
     name: str
     node: int
     recorded: Fraction
@@ -249,7 +246,7 @@ class Gradient(NamedTuple):
 
 
 def enclosed(document: Document) -> list[Gradient]:
-    """Each recorded gradient beside the range in which the true one lies. Raises Stuck."""
+    """Each recorded gradient beside the range in which the true one lies. Raises StuckError."""
     nodes, active = document.nodes, active_nodes(document)
     values: list[Range] = []
     for at, node in enumerate(nodes):
@@ -259,7 +256,7 @@ def enclosed(document: Document) -> list[Gradient]:
         try:
             values.append(value_of(node.op, [values[i] for i in node.inputs]))
         except ArithmeticError as error:
-            raise Stuck(at, error) from None
+            raise StuckError(at, error) from None
     gradients: dict[int, Range] = {document.output: rational(1)}
     sizes: dict[int, Decimal] = {}
     for at in range(document.output, -1, -1):
@@ -275,23 +272,35 @@ def enclosed(document: Document) -> list[Gradient]:
                     gradients[x] = gradients[x] + term if x in gradients else term
                     sizes[x] = UP.add(sizes.get(x, Decimal(0)), term.most)
         except ArithmeticError as error:
-            raise Stuck(at, error) from None
-    return list(_compared(document, gradients, sizes))
+            raise StuckError(at, error) from None
+    found = list(_compared(document, gradients, sizes))
+    if DOWN.prec < PRECISIONS[-1]:
+        for each in found:
+            width = UP.subtract(each.right.hi, each.right.lo)
+            if UP.scaleb(width, 20) > each.right.most:
+                raise StuckError(each.node, VagueError("its gradient is not known to enough digits"))
+    return found
 
 
 def _compared(document: Document, gradients: dict[int, Range], sizes: dict[int, Decimal]) -> Iterator[Gradient]:
     for name, members in document.wrt:
-        for place, at in enumerate(members):
+        for at in members:
             right = gradients.get(at, ZERO)
             entry = document.backward.get(at)
             recorded = entry.gradient if entry else Fraction(0)
-            label = name if len(members) == 1 else f"{name}, element {place}"
-            least = smallest(document.nodes[at])
-            digits = agreement(recorded, right, right.most, least)
-            cancelled = bool(right.lo <= 0 <= right.hi) and digits is not None
-            if cancelled:  # a zero has no digits of its own: count those of the terms that cancel
-                digits = agreement(recorded, right, max(sizes.get(at, Decimal(0)), right.most), least)
-            yield Gradient(label, at, recorded, right, digits, cancelled)
+            least = DTYPES[document.nodes[at].dtype][1]
+            cancelled = right.lo <= 0 <= right.hi  # a zero has no digits of its own: count those of its terms
+            size = sizes.get(at, Decimal(0)) if cancelled else min(right.lo.copy_abs(), right.hi.copy_abs())
+            digits = agreement(recorded, right, size, least)
+            yield Gradient(
+                name,
+                name if len(members) == 1 else document.nodes[at].name or f"node {at}",
+                at,
+                recorded,
+                right,
+                digits,
+                cancelled and digits is not None,
+            )
 
 
 def agreement(recorded: Fraction, right: Range, size: Decimal, least: Decimal) -> int | None:
@@ -299,8 +308,8 @@ def agreement(recorded: Fraction, right: Range, size: Decimal, least: Decimal) -
     if right.exact == recorded:
         return None
     number = Range(recorded)
-    error = max(UP.subtract(number.hi, right.lo).copy_abs(), UP.subtract(right.hi, number.lo).copy_abs())
+    error = max(UP.subtract(number.hi, right.lo), UP.subtract(right.hi, number.lo))
     if error <= least:
-        return 17  # as near as such a number can be written at all
+        return MOST_DIGITS  # as near as such a number can be written at all
     share = UP.divide(error, size) if size else Decimal(1)
-    return 0 if share >= 1 else min(17, int(-UP.log10(share).to_integral_value("ROUND_CEILING")))
+    return 0 if share >= 1 else min(MOST_DIGITS, -int(UP.log10(share).to_integral_value(ROUND_CEILING)))

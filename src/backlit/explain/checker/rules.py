@@ -6,9 +6,29 @@ import math
 from collections.abc import Callable, Sequence
 
 from .functions import (  # noqa: TID252
-    acos, asin, asinh, atan, atan2, cos, cosh, erf, exp, expm1, log, log1p, pi, power, sigmoid, sin, sinh, softplus, sqrt, tanh, whole,
+    acos,
+    asin,
+    asinh,
+    atan,
+    atan2,
+    cos,
+    cosh,
+    erf,
+    exp,
+    expm1,
+    log,
+    log1p,
+    pi,
+    power,
+    sigmoid,
+    sin,
+    sinh,
+    softplus,
+    sqrt,
+    tanh,
+    whole,
 )
-from .ranges import HALF, ONE, ZERO, Range, Vague, order, rational, sign  # noqa: TID252
+from .ranges import HALF, ONE, ZERO, Range, VagueError, between, order, rational, sign  # noqa: TID252
 
 # -- the ops: the value, and the partial by each input as a function of the value and the inputs -------------
 # None for a partial: nothing flows there. None in place of its rule: it has no derivative at all.
@@ -66,7 +86,7 @@ def gelu_tanh_slope(y: Range, x: Range) -> Range:
 
 def copysign(a: Range, b: Range) -> Range:
     if sign(b) == 0:
-        raise Vague("the sign of a zero is not kept")
+        raise VagueError("the sign of a zero is not kept")
     return size(a) * sign(b)
 
 
@@ -80,6 +100,11 @@ def by_exponent(y: Range, a: Range, b: Range) -> Range:
 
 def tie(a: Range, b: Range, way: int) -> Range | None:
     return HALF if order(a, b) == 0 else chosen(order(a, b) == way)
+
+
+def clip(x: Range, low: Range, high: Range) -> Range:
+    raised = x if order(x, low) >= 0 else low
+    return raised if order(raised, high) <= 0 else high
 
 
 def inside(x: Range, low: Range, high: Range) -> bool:
@@ -151,7 +176,7 @@ RULES: dict[str, tuple[Callable[..., Range], tuple[Rule | None, ...]]] = {
         (None, lambda y, c, a, b: chosen(truth(c)), lambda y, c, a, b: chosen(not truth(c))),
     ),
     "clip": (
-        lambda x, low, high: high if order(max_of(x, low), high) > 0 else max_of(x, low),
+        clip,
         (
             lambda y, x, low, high: chosen(inside(x, low, high)),
             lambda y, x, low, high: chosen(order(x, low) < 0 and order(low, high) <= 0),
@@ -208,8 +233,9 @@ def value_of(op: str, xs: Sequence[Range]) -> Range:
     if op == "prod":
         return running_products(xs)[-1]
     if op == "logsumexp":
-        peak = between(*[max(x.hi for x in xs)] * 2)
-        return peak + log(total([exp(x - peak) for x in xs]))
+        peak = max((x.hi for x in xs), default=ZERO.hi)
+        about = between(peak, peak)
+        return about + log(total([exp(x - about) for x in xs]))
     way = 1 if op == "max" else -1
     best = xs[0]
     for x in xs[1:]:
