@@ -239,9 +239,7 @@ def test_normal_is_symmetric_and_finite_at_the_extreme_words():
 
 
 def test_quantile_agrees_with_the_standard_library():
-    p = np.concatenate(
-        [tf.uniform(KEY, 2000), 10.0 ** -np.linspace(0.5, 300, 500), 1 - 2.0 ** -np.arange(1, 53)]
-    )
+    p = np.concatenate([tf.uniform(KEY, 2000), 10.0 ** -np.linspace(0.5, 300, 500), 1 - 2.0 ** -np.arange(1, 53)])
     p = p[(p > 0) & (p < 1)]
     expected = [statistics.NormalDist().inv_cdf(v) for v in p.tolist()]
     np.testing.assert_allclose(tf.ndtri(p), expected, rtol=2e-15, atol=0)
@@ -320,12 +318,7 @@ def test_integers_reach_the_ends_of_int64():
 
 def test_nothing_can_be_drawn():
     assert tf.random_bits(KEY, 0).shape == (0,)
-    assert (
-        tf.normal(KEY, 0).shape
-        == tf.uniform(KEY, 0, np.float32).shape
-        == tf.randint(KEY, 0, 0, 3).shape
-        == (0,)
-    )
+    assert tf.normal(KEY, 0).shape == tf.uniform(KEY, 0, np.float32).shape == tf.randint(KEY, 0, 0, 3).shape == (0,)
     assert tf.split(KEY, 0).shape == (0, 2)
 
 

@@ -94,6 +94,10 @@ def test_backward_twice_counts_once_and_two_outputs_add_up():
     assert x.grad == 6.0
     z.backward()
     assert x.grad == 11.0
+    y.backward()
+    assert x.grad == 11.0
+    y.backward(2.0)
+    assert x.grad == 17.0
     x.zero_grad()
     assert x.grad is None
     y.backward()
@@ -120,9 +124,12 @@ def test_forgetting_zero_grad_after_a_step_is_told():
 def test_a_row_against_a_column_in_a_loss_is_told_once():
     predicted = bl.Value(np.zeros((4, 1)))
     target = np.ones(4)
+
+    def loss_three_times():
+        return [((predicted - target) ** 2).mean() for _ in range(3)]
+
     with pytest.warns(BroadcastWarning, match=r"\(4, 1\) and \(4,\)") as told:
-        for _ in range(3):
-            ((predicted - target) ** 2).mean()
+        loss_three_times()
     assert len(told) == 1
 
 

@@ -282,7 +282,8 @@ def test_numbers_are_those_of_backward_and_everything_adds_up(text, a, b, c):
         np.testing.assert_equal(row.gradient, read.inputs[row.label].grad)
     for step in d.backward:
         for join in step.joins:
-            np.testing.assert_equal(np.sum(join.terms, initial=0.0), join.total)
+            with np.errstate(invalid="ignore"):  # infinities may cancel to NaN
+                np.testing.assert_equal(np.sum(join.terms, initial=0.0), join.total)
         for part in step.parts:
             if part.flows and part.partial_value is not None:
                 np.testing.assert_equal(step.gradient * part.partial_value, part.gradient)

@@ -19,13 +19,14 @@ from backlit.autodiff.rules import contribution, fit
 from backlit.core import dtypes
 from backlit.core.errors import DtypeError, GraphError, ShapeError, StaleGradientWarning
 from backlit.core.numbers import Abstract, as_data, dtype_of, quietly, shape_of
-from backlit.core.op import ONE, Elementwise, Linear, Special
+from backlit.core.op import ONE, Elementwise, Linear
 from backlit.core.record import as_constant
 from backlit.core.site import user_frame
 from backlit.core.state import SPECIAL, Because, Mode, because, current_mode, mode
 from backlit.core.value import (
     INACTIVE,
     NO_EXTRA,
+    Deposit,
     Value,
     current,
     describe,
@@ -391,23 +392,25 @@ def _zeros_for(node: Value) -> Any:
 
 def _deposit(output: Value, leaves: list[tuple[Value, Any]]) -> None:
     """Add cotangents to the gradients that variables hold, once for each output."""
-    again = {leaf: (before, after) for leaf, before, after in output._extra.deposits or ()}
+    earlier = {deposit.leaf: deposit for deposit in output._extra.deposits or ()}
     deposits = []
     for node, ct in leaves:
         variable = node if node._extra.owner is None else node._extra.owner
-        before = variable._grad
-        if again and node in again and again[node][1] is before:
-            before = again[node][0]  # this output's own earlier contribution is replaced
+        before, resets = variable._grad, variable._extra.resets
+        own = earlier.get(node)
         if before is None:
-            after = ct
+            variable._grad = ct
+        elif own is not None and own.resets == resets:  # this output's own earlier contribution is replaced
+            before = own.before
+            if not np.array_equal(own.ct, ct, equal_nan=True):
+                variable._grad = variable._grad - own.ct + ct
         else:
             if variable._extra.stale:
                 _warn_stale(variable)
-            after = before + ct
-        variable._grad = after
+            variable._grad = before + ct
         if variable._extra.stale:
             variable._extra.stale = False
-        deposits.append((node, before, after))
+        deposits.append(Deposit(node, before, ct, resets))
     output._own_extra().deposits = deposits
     last_outputs.append(weakref.ref(output))
 

@@ -15,7 +15,8 @@ from types import CodeType, FrameType
 from typing import NamedTuple
 
 _ROOT = os.path.dirname(os.path.dirname(__file__))
-_LIBRARY = tuple(os.path.join(_ROOT, floor, "") for floor in ("core", "ops", "autodiff", "compiler", "nn", "optim"))
+_FLOORS = ("core", "ops", "autodiff", "compiler", "nn", "optim", "explain", "draw")
+_LIBRARY = tuple(os.path.join(_ROOT, floor, "") for floor in _FLOORS)
 
 
 class _IsLibrary(dict[CodeType, bool]):

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from itertools import count
 from types import CodeType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -38,6 +38,15 @@ next_serial = count().__next__
 """Nodes are numbered as they are made, and inputs are made first: so descending serials are a backward order."""
 
 
+class Deposit(NamedTuple):
+    """What one output's `backward()` gave to the gradient of one variable."""
+
+    leaf: Value
+    before: Any  # what `.grad` held from other outputs
+    ct: Any
+    resets: int  # how often `.grad` had been reset by then
+
+
 class Extra:
     """What only some nodes have. Kept apart, so that the many nodes that have none of it stay small."""
 
@@ -47,7 +56,8 @@ class Extra:
     because: Because | None = None
     owner: Value | None = None  # the variable whose value this leaf was for a while
     cut: tuple[str, Op | None, tuple[Any, ...]] | None = None  # why the inputs were not recorded
-    deposits: list[tuple[Value, Any, Any]] | None = None  # what the last backward() left in the leaves
+    deposits: list[Deposit] | None = None  # what the last backward() from here gave to variables
+    resets = 0  # how often the gradient of this variable was assigned or forgotten
     stale = False  # the gradient belongs to an older value of this variable
     suspect: tuple[Shape, Shape] | None = None  # (n,) met (n, 1) here
 
@@ -174,10 +184,9 @@ class Value:
     def grad(self, new: Any) -> None:
         holder = self._grad_holder()
         if new is None:
-            if holder._grad is not INACTIVE:
-                holder._grad = None
-            if not holder._extra.stale:
+            if holder._grad is None or holder._grad is INACTIVE:
                 return
+            holder._grad = None
         else:
             data = as_data(new, self.dtype)
             if shape_of(data) != self.shape:
@@ -186,7 +195,9 @@ class Value:
                     f"and was assigned an array of shape {shape_of(data)}."
                 )
             holder._grad = data
-        holder._own_extra().stale = False
+        extra = holder._own_extra()
+        extra.stale = False
+        extra.resets += 1
 
     def _grad_holder(self) -> Value:
         """Where the gradient is kept: in the variable itself, whichever leaf it stands for at the moment."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from backlit.core.value import INACTIVE, inputs_of
-from backlit.draw.amounts import amount, is_finite, shape_text
+from backlit.draw.amounts import FEW, amount, is_finite, shape_text
 from backlit.draw.layout import Layout, layered
 from backlit.draw.picture import Edge, Node, Picture
 from backlit.draw.scene import Box, Curve, Figure, Point, Scene, Shape, Words
@@ -48,7 +48,7 @@ def card(node: Node, backward: bool) -> Card:
         if node.value is not None:
             size = f" ({shape_text(node.value)})" if node.shape else ""
             if node.folded and node.value is not node.last._data:
-                size = f" ({len(node.value):,} numbers)" if node.shape else ""
+                size = f" ({len(node.value):,} numbers)" if len(node.value) > FEW else ""
             lines.append((("→ ", "value"), (amount(node.value), "value"), (size, "note")))
         if backward and node.gradient is not None:
             lines.append((("← ", "gradient"), (amount(node.gradient), "gradient")))
@@ -56,9 +56,7 @@ def card(node: Node, backward: bool) -> Card:
         lines.append(((_about(node), "note"),))
     elif node.serves:
         lines.append(((f"for the gradient of {node.serves}", "note"),))
-    width = max(
-        sum(text_width(text, TITLE if i == 0 else LINE) for text, _ in line) for i, line in enumerate(lines)
-    )
+    width = max(sum(text_width(text, TITLE if i == 0 else LINE) for text, _ in line) for i, line in enumerate(lines))
     return Card(tuple(lines), round(max(width, 22.0) + 2 * PAD_X, 1), len(lines) * LEADING + 2 * PAD_Y - 3)
 
 
@@ -121,7 +119,7 @@ def _with_run_in(route: list[Point], length: float, down: bool) -> list[Point]:
 def _figure(node: Node, each: Card, x: float, y: float, picture: Picture) -> Figure:
     styles = ["node", "variable" if node.kind in ("variable", "variables") else node.kind]
     if node.folded:
-        styles.append("folded")
+        styles.insert(1, "folded")
     if node.is_output:
         styles.append("output")
     if node.serves:
@@ -154,7 +152,9 @@ def _edge_label(edge: Edge) -> str:
 def _edge(edge: Edge, label: str, route: list[Point], backward: bool, down: bool) -> Figure:
     shapes: list[Shape] = []
     shift = BESIDE / 2 if backward and edge.flows is not None and _has_gradient(edge) else 0.0
-    shapes.append(Curve(tuple(_shifted(route, -shift, down)), "forward", 1.6, arrow=True, down=down, lean=LEAN if shift else 0.0))
+    shapes.append(
+        Curve(tuple(_shifted(route, -shift, down)), "forward", 1.6, arrow=True, down=down, lean=LEAN if shift else 0.0)
+    )
     if shift:
         back = tuple(reversed(_shifted(route, shift, down)))
         style = "backward" if edge.flows else "nothing"
@@ -166,16 +166,12 @@ def _edge(edge: Edge, label: str, route: list[Point], backward: bool, down: bool
             shapes.append(Words(round(x + 8, 1), round(y - 10, 1), words, SMALL))
         else:
             shapes.append(Words(round(x - 10, 1), round(y - 7, 1), words, SMALL, "end"))
-    return Figure(
-        tuple(shapes), "edge", "", _edge_told(edge), (("source", edge.source), ("target", edge.target))
-    )
+    return Figure(tuple(shapes), "edge", "", _edge_told(edge), (("source", edge.source), ("target", edge.target)))
 
 
 def _has_gradient(edge: Edge) -> bool:
     """Whether a gradient could flow along it: neither end is a constant."""
-    return any(
-        inputs_of(node)[index]._grad is not INACTIVE and node._grad is not INACTIVE for node, index in edge.uses
-    )
+    return any(inputs_of(node)[index]._grad is not INACTIVE and node._grad is not INACTIVE for node, index in edge.uses)
 
 
 def _shifted(route: list[Point], by: float, down: bool) -> list[Point]:

@@ -17,7 +17,9 @@ from backlit.draw.naming import Names
 Wanted = Value | str
 
 
-def paths_from(wanted: Wanted | Sequence[Wanted], order: Sequence[Value], names: Names) -> tuple[list[Value], set[Value]]:
+def paths_from(
+    wanted: Wanted | Sequence[Wanted], order: Sequence[Value], names: Names
+) -> tuple[list[Value], set[Value]]:
     """The nodes on paths from these to the last of `order`, with the other inputs of each; and which lie on the paths.
 
     Raises GraphError for a name or a value that does not occur.

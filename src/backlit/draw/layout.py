@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+import itertools
 
 Point = tuple[float, float]
 SWEEPS = 12  # over the layers, to reduce crossings
@@ -207,7 +208,7 @@ class _Net:
     def _crossings(self, layers: list[list[int]]) -> int:
         """How many pairs of edges cross, counted with a Fenwick tree (Barth, Jünger and Mutzel 2002)."""
         total = 0
-        for left, right in zip(layers, layers[1:], strict=False):
+        for left, right in itertools.pairwise(layers):
             place = {v: at for at, v in enumerate(right)}
             size = len(right) + 1
             tree = [0] * (size + 1)
@@ -299,7 +300,7 @@ class _Net:
         routes = []
         for number, path in enumerate(self.paths):
             points: list[Point] = []
-            for a, b in zip(path, path[1:], strict=False):
+            for a, b in itertools.pairwise(path):
                 out = centres[a][0] + self.breadth[a] / 2 if a < self.count else ends[self.layer[a]]
                 if a < self.count and out < ends[self.layer[a]]:
                     points += [(out, at[a]), (out, at[a])]  # run straight to the border of the layer first

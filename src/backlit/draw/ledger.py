@@ -135,9 +135,7 @@ def carried_back(node: Value, index: int, names: Mapping[Value, str], cotangent:
         return ""
     stand_ins = {x: _stand_in(x) for x in (*inputs, node)}
     ct = leaf(np.zeros(shape_of(node._data), dtype_of(node._data)) if shape_of(node._data) else 0.0)
-    found = contribution(
-        op, index, ct, None, stand_ins[node], [stand_ins[x] for x in inputs], node._extra.attrs
-    )
+    found = contribution(op, index, ct, None, stand_ins[node], [stand_ins[x] for x in inputs], node._extra.attrs)
     if found is None or not isinstance(found[0], Value):
         return ""
     return partial_formula(found[0], {ct: cotangent, **{stand_ins[x]: names[x] for x in stand_ins if x in names}}).text

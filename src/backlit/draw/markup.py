@@ -23,7 +23,11 @@ def _lines(node: Node, backward: bool) -> list[str]:
 def _label(edge: Edge) -> str:
     if edge.partial is None:
         return ""
-    return f"{edge.symbol} = {amount(edge.partial)}" if edge.symbol not in ("", amount(edge.partial)) else amount(edge.partial)
+    return (
+        f"{edge.symbol} = {amount(edge.partial)}"
+        if edge.symbol not in ("", amount(edge.partial))
+        else amount(edge.partial)
+    )
 
 
 def dot(picture: Picture) -> str:
@@ -38,7 +42,13 @@ def dot(picture: Picture) -> str:
     for node in picture.nodes:
         label = "\\n".join(_quoted(line)[1:-1] for line in _lines(node, picture.backward))
         shape = f", shape={_SHAPES[node.kind]}" if node.kind in _SHAPES else ""
-        extra = ", peripheries=2" if node.is_output else ", style=\"rounded,filled\", fillcolor=\"#f3f4f6\"" if node.folded else ""
+        extra = (
+            ", peripheries=2"
+            if node.is_output
+            else ', style="rounded,filled", fillcolor="#f3f4f6"'
+            if node.folded
+            else ""
+        )
         out.append(f'  {node.id} [label="{label}"{shape}{extra}];')
     for edge in picture.edges:
         label = _label(edge)
@@ -56,7 +66,9 @@ def mermaid(picture: Picture) -> str:
     out = ["flowchart LR"]
     for node in picture.nodes:
         label = "<br/>".join(_entities(line) for line in _lines(node, picture.backward))
-        left, right = ("([", "])") if node.kind in ("variable", "variables") else ("[[", "]]") if node.folded else ("[", "]")
+        left, right = (
+            ("([", "])") if node.kind in ("variable", "variables") else ("[[", "]]") if node.folded else ("[", "]")
+        )
         out.append(f'  {node.id}{left}"{label}"{right}')
     for edge in picture.edges:
         label = _label(edge)

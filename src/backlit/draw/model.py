@@ -48,7 +48,9 @@ def picture(
     nodes = tuple(maker.node(i) for i in range(len(groups)))
     edges = tuple(maker.edges(partials))
     last = next(node for node in nodes if node.is_output)
-    title = f"{last.name} = {last.formula}" if last.formula and last.kind in ("op", SCOPE) else last.formula or last.name
+    title = (
+        f"{last.name} = {last.formula}" if last.formula and last.kind in ("op", SCOPE) else last.formula or last.name
+    )
     return Picture(
         nodes, edges, title, bool(book.gradients), len(whole), found.text if found else "", maker.names, book
     )
@@ -88,9 +90,7 @@ class _Maker:
         self.labels = known.labels(groups)
         self.names = known.in_formulas(groups, self.labels)
         self.home = {node: i for i, group in enumerate(groups) for node in group.members}
-        self.used_outside = {
-            x for node, i in self.home.items() for x in inputs_of(node) if self.home.get(x, i) != i
-        }
+        self.used_outside = {x for node, i in self.home.items() for x in inputs_of(node) if self.home.get(x, i) != i}
 
     def node(self, i: int) -> Node:
         """The card of one group."""
@@ -137,7 +137,8 @@ class _Maker:
     def _formulas(self, node: Value) -> tuple[str, str]:
         """How a node was computed, with the names of its inputs and with their numbers."""
         op = node._op
-        assert op is not None and op.notation is not None
+        assert op is not None
+        assert op.notation is not None
         symbols: list[Written] = []
         numbers: list[Written] = []
         for at, x in enumerate(inputs_of(node)):
@@ -156,10 +157,7 @@ class _Maker:
             assert group.scope is not None
             inside = set(group.members)
             feeding = dict.fromkeys(
-                self.home[x]
-                for node in group.members
-                for x in inputs_of(node)
-                if x in self.home and x not in inside
+                self.home[x] for node in group.members for x in inputs_of(node) if x in self.home and x not in inside
             )
             inputs = [self.labels[i][0] or self.groups[i].kind for i in feeding]
             return group.scope.name, f"{group.scope.name}({', '.join(inputs[:4])}{', …' if len(inputs) > 4 else ''})"

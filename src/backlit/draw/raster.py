@@ -9,6 +9,7 @@ from backlit.draw.missing import matplotlib
 from backlit.draw.scene import Box, Curve, Disc, Point, Scene, Words, control_points, flatten
 from backlit.draw.svg import shortened
 from backlit.draw.theme import ADVANCE, DAY, FIXED, rules
+import itertools
 
 DPI = 100.0
 LARGEST = 20_000  # pixels along a side
@@ -64,7 +65,7 @@ def _paint(axes: Any, scene: Scene, mpl: Any) -> None:
         paint: dict[str, Any] = {
             "facecolor": look.get("fill", "none"),
             "edgecolor": look.get("stroke", "none"),
-            "linewidth": float(look.get("stroke-width", getattr(shape, "width", 1.2) if isinstance(shape, Curve) else 1.2)) * 72 / DPI,
+            "linewidth": float(look.get("stroke-width", (shape.width or 1.2) if isinstance(shape, (Curve, Disc)) else 1.2)) * 72 / DPI,
             "alpha": float(look.get("opacity", 1)),
             "zorder": order,
         }  # fmt: skip
@@ -72,7 +73,9 @@ def _paint(axes: Any, scene: Scene, mpl: Any) -> None:
             paint["linestyle"] = (0, [float(n) * 0.72 for n in look["stroke-dasharray"].split()])
         if isinstance(shape, Box):
             style = f"round,pad=0,rounding_size={shape.radius}"
-            axes.add_patch(patches.FancyBboxPatch((shape.x, shape.y), shape.width, shape.height, boxstyle=style, **paint))
+            axes.add_patch(
+                patches.FancyBboxPatch((shape.x, shape.y), shape.width, shape.height, boxstyle=style, **paint)
+            )
         elif isinstance(shape, Disc):
             if shape.fill:
                 paint["facecolor"] = shape.fill
@@ -81,13 +84,17 @@ def _paint(axes: Any, scene: Scene, mpl: Any) -> None:
             points, head = shortened(shape)
             axes.add_patch(patches.PathPatch(_path(points, shape, paths), **{**paint, "facecolor": "none"}))
             if head:
-                axes.add_patch(patches.Polygon(list(head), closed=True, facecolor=look["stroke"], zorder=order, alpha=paint["alpha"]))
+                axes.add_patch(
+                    patches.Polygon(
+                        list(head), closed=True, facecolor=look["stroke"], zorder=order, alpha=paint["alpha"]
+                    )
+                )
 
 
 def _path(points: list[Point], curve: Curve, paths: Any) -> Any:
     kind = paths.Path
     vertices, codes = [points[0]], [kind.MOVETO]
-    for i, (a, b) in enumerate(zip(points, points[1:], strict=False)):
+    for i, (a, b) in enumerate(itertools.pairwise(points)):
         if a == b:
             continue
         if i % 2 or curve.straight:

@@ -21,13 +21,14 @@ class Box(NamedTuple):
 
 
 class Disc(NamedTuple):
-    """A circle. fill: a colour of its own, or that of its style."""
+    """A circle. fill, width: a colour and a width of the line of its own, or those of its style."""
 
     x: float
     y: float
     radius: float
     style: str
     fill: str = ""
+    width: float = 0.0
 
 
 class Words(NamedTuple):

@@ -70,7 +70,9 @@ def _forward(node: Node, edges: list[Edge]) -> Step:
         if node.value is not None:
             lines.append(("formula", f"= {amount(node.value)}"))
     if node.shape:
-        lines.append(("note", f"An array of shape {node.shape}, {node.dtype}; shown are its least and greatest number."))
+        lines.append(
+            ("note", f"An array of shape {node.shape}, {node.dtype}; shown are its least and greatest number.")
+        )
     if node.kind == "composite":
         lines.append(("note", f"{len(node.members)} nodes, folded; draw(…, depth=1) opens them."))
     elif node.folded:

@@ -6,8 +6,9 @@ import zlib
 from collections.abc import Sequence
 from xml.sax.saxutils import escape, quoteattr
 
-from backlit.draw.scene import Box, Curve, Disc, Figure, Point, Scene, Shape, Words, arrowhead, control_points
+from backlit.draw.scene import Box, Curve, Disc, Point, Scene, Shape, Words, arrowhead, control_points
 from backlit.draw.theme import DAY, FIXED, FONT, NIGHT, rules
+import itertools
 
 
 def write_svg(scene: Scene, *, interactive: bool = False) -> str:
@@ -31,7 +32,10 @@ def write_svg(scene: Scene, *, interactive: bool = False) -> str:
 
 def style_sheet() -> str:
     """The styles of all drawings. Colours are written out, since not every reader of SVG knows variables."""
-    base = [f".backlit-drawing{{font-family:{FONT};max-width:100%;height:auto}}", ".backlit-drawing text{white-space:pre}"]
+    base = [
+        f".backlit-drawing{{font-family:{FONT};max-width:100%;height:auto}}",
+        ".backlit-drawing text{white-space:pre}",
+    ]
     day = _rules({name: {**look, **FIXED.get(name, {})} for name, look in rules(DAY).items()})
     rest = _rules({name: look for name, look in FIXED.items() if name not in rules(DAY)})
     heads = [f".backlit-drawing .{name}-head{{fill:{getattr(DAY, of)}}}" for name, of in _HEADS.items()]
@@ -65,6 +69,7 @@ def _write(shapes: Sequence[Shape], out: list[str], interactive: bool) -> None:
             )
         elif isinstance(shape, Disc):
             fill = f' style="fill:{shape.fill}"' if shape.fill else ""
+            fill += f' stroke-width="{_n(shape.width)}"' if shape.width else ""
             out.append(
                 f'<circle class="{shape.style}" cx="{_n(shape.x)}" cy="{_n(shape.y)}" r="{_n(shape.radius)}"{fill}/>'
             )
@@ -98,7 +103,7 @@ def _words(words: Words) -> str:
 def _curve(curve: Curve) -> str:
     points, head = shortened(curve)
     path = [f"M{_p(points[0])}"]
-    for i, (a, b) in enumerate(zip(points, points[1:], strict=False)):
+    for i, (a, b) in enumerate(itertools.pairwise(points)):
         if a == b:
             continue
         if i % 2 or curve.straight or a[0] == b[0] or a[1] == b[1]:
@@ -136,7 +141,7 @@ def _p(point: Point) -> str:
     return f"{_n(point[0])} {_n(point[1])}"
 
 
-_NOT_IN_XML = {c: None for c in (*range(9), 11, 12, *range(14, 32), 0xFFFE, 0xFFFF, *range(0xD800, 0xE000))}
+_NOT_IN_XML = dict.fromkeys((*range(9), 11, 12, *range(14, 32), 65534, 65535, *range(55296, 57344)))
 
 
 def _plain(text: str) -> str:

@@ -76,9 +76,9 @@ def rules(p: Palette) -> dict[str, dict[str, str]]:
         "paper": {"fill": p.paper},
         "card": {"fill": p.card, "stroke": p.border},
         "behind": {"fill": p.folded_card, "stroke": p.border},
+        "folded .card": {"fill": p.folded_card, "stroke": p.border},
         "variable .card": {"fill": p.variable_card, "stroke": p.variable},
         "constant .card": {"fill": p.paper, "stroke": p.none},
-        "folded .card": {"fill": p.folded_card, "stroke": p.border},
         "backward-pass .card": {"stroke": p.backward},
         "output .card": {"stroke": p.ink},
         "hit .card": {"stroke": p.found},
@@ -97,6 +97,7 @@ def rules(p: Palette) -> dict[str, dict[str, str]]:
         "plus": {**line, "stroke": p.forward},
         "minus": {**line, "stroke": p.backward},
         "unit": {"fill": p.card, "stroke": p.border},
+        "inside": {"fill": DAY.ink},
         "ring": {**line, "stroke": p.backward},
     }
 
@@ -114,7 +115,7 @@ FIXED: dict[str, dict[str, str]] = {
     "backward": {"stroke-dasharray": "7 2.5"},
     "nothing": {"stroke-dasharray": "1.5 4"},
     "minus": {"stroke-dasharray": "6 2"},
-    "missed": {"opacity": "0.3"},
+    "missed": {"opacity": "0.4"},
 }
 
 

@@ -121,7 +121,7 @@ class Asked:
             notes.append(
                 f"backward() was given a seed, {number_text(flow.seed)}; all derivatives are multiplied by it."
             )
-        before = next((b for n, b, _ in self.output._extra.deposits or () if n in flow.starts), None)
+        before = next((d.before for d in self.output._extra.deposits or () if d.leaf in flow.starts), None)
         if before is not None:
             b, g = (np.asarray(a, np.float64) for a in (before, gradient))
             if b.ndim and self.place is None:

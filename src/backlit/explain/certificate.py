@@ -127,6 +127,8 @@ def certificate(loss: Value, wrt: Wrt = None, *, limit: int = 20_000) -> Certifi
     seed = seed_for(root, None, "certificate")
     order = toposort([root])
     wanted = _wanted(root, wrt, order)
+    if not any(math.prod(shape_of(node._data)) for _, node in wanted):
+        raise GraphError("certificate: what to differentiate by has no elements, so there is no gradient.")
     scalars = Scalars(order, frozenset(RULES), limit)
     return Certificate(_Writer(scalars, root, wanted, cotangents_of(root, seed, order)).document())
 

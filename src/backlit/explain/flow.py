@@ -48,17 +48,15 @@ class Flow:
             uses.reverse()  # in the order in which the program used it
 
     def _collect(self) -> bool:
-        """Take the cotangents that `backward()` left. False if some are missing, or `.grad` holds others as well."""
-        deposits = {leaf: (before, after) for leaf, before, after in self.output._extra.deposits or ()}
+        """Take the cotangents that `backward()` left. False if some are missing."""
+        deposits = {deposit.leaf: deposit.ct for deposit in self.output._extra.deposits or ()}
         cts: dict[Value, Any] = {}
         uses: dict[Value, list[Use]] = {}
         for node in reversed(self.order):
             if node not in self.relevant:
                 continue
             if node._op is None:
-                before, ct = deposits.get(node, (None, None))
-                if before is not None:
-                    return False
+                ct = deposits.get(node)
             else:
                 ct = node._grad
             if ct is None or ct is INACTIVE:

@@ -21,7 +21,7 @@ from backlit.core.value import INACTIVE, Value, describe, inputs_of
 
 Partials = Callable[[int], Sequence[float | None]]
 _MOST_PROBES = 20_000_000  # elements computed to find out what one linear op does
-_SAME = {"positive": "identity", "astype": "identity"}
+_SAME = {"positive": "identity", "astype": "identity", "real": "identity", "conj": "identity"}  # of real numbers
 _REDUCTIONS = {"sum", "max", "min", "prod", "logsumexp"}
 
 
@@ -95,8 +95,8 @@ class Scalars:
     def _elementwise(self, node: Value, op: Elementwise, name: str) -> None:
         attrs = node._extra.attrs
         inputs = self._broadcast(node)
-        if name == "gelu" and attrs.get("approximate"):
-            name = "gelu_tanh"
+        if name == "gelu":
+            name = "gelu_tanh" if attrs.get("approximate") else name
         elif attrs:  # a slope, say: here it is one more input, a constant
             extra = [self._constant(float(each), node) for each in attrs.values()]
             inputs = [(*row, *extra) for row in inputs]

@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from .document import Document, MalformedError, document, load  # noqa: TID252
-from .replay import MOST_DIGITS, Fault, Gradient, StuckError, enclosed, first_fault, shown, with_enough_digits  # noqa: TID252
+from .enclosure import MOST_DIGITS, Gradient, enclosed  # noqa: TID252
+from .precision import StuckError, shown, with_enough_digits  # noqa: TID252
+from .steps import Fault, first_fault  # noqa: TID252
 
 MOST_SHOWN = 20
 

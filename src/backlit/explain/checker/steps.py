@@ -1,22 +1,19 @@
-"""The two passes over a certificate: each step from what was recorded, and the whole from the inputs alone."""
+"""Each recorded number against what follows from the recorded numbers that it was made of."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from decimal import ROUND_CEILING, Decimal
+from collections.abc import Sequence
+from decimal import Decimal
 from fractions import Fraction
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from .document import DTYPES, Document, Entry, Node, Term  # noqa: TID252
-from .ranges import DOWN, NEAR, UP, ZERO, OutsideError, Range, VagueError, between, rational  # noqa: TID252
+from .precision import StuckError, near, shown  # noqa: TID252
+from .ranges import DOWN, UP, ZERO, OutsideError, Range, VagueError, between  # noqa: TID252
 from .rules import LEAVES, MAGNIFY, has_derivative, partials_of, total, value_of  # noqa: TID252
 
-PRECISIONS = 40, 160, 640  # decimal digits; more are used only where fewer do not decide
 LOOSE = 32  # roundings by which a value or partial may be off: the functions of common libraries keep well below
-MOST_DIGITS = 17  # that a float64 can show
-MAGNIFIED = 16  # … and those by which inputs may seem off, in formulas that magnify the roundings inside them
-
-T = TypeVar("T")
+MAGNIFIED = 8  # ... and those by which inputs may seem off, in formulas that magnify the roundings inside them
 
 
 class Fault(NamedTuple):
@@ -26,32 +23,6 @@ class Fault(NamedTuple):
     step: str
     recorded: str
     must: str
-
-
-class StuckError(ArithmeticError):
-    """A step that cannot be decided."""
-
-    def __init__(self, node: int, reason: ArithmeticError) -> None:
-        self.node = node
-        self.reason = reason
-        self.final = isinstance(reason, OutsideError)
-        told = isinstance(reason, (VagueError, OutsideError))
-        super().__init__(str(reason) if told else "its numbers are too large or too small to enclose")
-
-
-def with_enough_digits(task: Callable[[], T]) -> T:
-    """What a task gives, done with more and more digits until they decide. Raises StuckError if none do."""
-    for precision in PRECISIONS:
-        DOWN.prec = UP.prec = NEAR.prec = precision
-        try:
-            return task()
-        except StuckError as stuck:
-            if stuck.final or precision == PRECISIONS[-1]:
-                raise
-    raise AssertionError
-
-
-# -- each step from the recorded numbers ---------------------------------------------------------------------
 
 
 def first_fault(document: Document) -> Fault | None:
@@ -125,9 +96,10 @@ def _fault_in(at: int, entry: Entry, due: dict[tuple[int, int], Range], document
         partial = due.pop((term.through, term.argument), None)
         if partial is None:
             return Fault(at, name, shown(term.product), "left out: there is no such path, or it was counted already")
-        if not follows(term.partial, partial, through.dtype) and not _blurred_partial(term, document):
+        dtype = coarser(dtype, through.dtype)
+        local = coarser(nodes[at].dtype, through.dtype)
+        if not follows(term.partial, partial, local) and not _blurred_partial(term, local, document):
             return Fault(term.through, f"its partial by argument {term.argument}", shown(term.partial), shown(partial))
-        dtype = max(dtype, through.dtype, key=lambda name: DTYPES[name][0])
         product = Range(document.backward[term.through].gradient) * Range(term.partial)
         if not follows(term.product, product, dtype, True):
             return Fault(at, f"{name}, the product", shown(term.product), shown(product))
@@ -149,8 +121,8 @@ def _fault_in(at: int, entry: Entry, due: dict[tuple[int, int], Range], document
     return None
 
 
-def _blurred_partial(term: Term, document: Document) -> bool:
-    """Whether a partial is right to the roundings that its formula magnifies."""
+def _blurred_partial(term: Term, dtype: str, document: Document) -> bool:
+    """Whether a partial is right to the roundings, in a dtype, that its formula magnifies."""
     node = document.nodes[term.through]
     if not magnifies(node, document.nodes):
         return False
@@ -160,8 +132,13 @@ def _blurred_partial(term: Term, document: Document) -> bool:
     if partial is None:
         return False
     if node.op == "gelu":  # (1 + erf(x)) / 2 in it loses all digits for x far below zero
-        return near(term.partial, partial, DTYPES[node.dtype][0] * LOOSE)
-    return follows(term.partial, partial, node.dtype, True)
+        return near(term.partial, partial, DTYPES[dtype][0] * LOOSE)
+    return follows(term.partial, partial, dtype, True)
+
+
+def coarser(*dtypes: str) -> str:
+    """Of these dtypes the one that rounds most."""
+    return max(dtypes, key=lambda name: DTYPES[name][0])
 
 
 def active_nodes(document: Document) -> list[bool]:
@@ -201,115 +178,3 @@ def follows(recorded: Fraction, right: Range, dtype: str, wide: bool = False) ->
     if not wide and UP.subtract(right.hi, right.lo) > margin:
         raise VagueError("its value is not known to enough digits")
     return near(recorded, right, margin)
-
-
-def near(recorded: Fraction, right: Range, margin: Decimal) -> bool:
-    """Whether a number lies in a range or not further from it than the margin."""
-    number = Range(recorded)
-    return DOWN.subtract(right.lo, margin) <= number.hi and number.lo <= UP.add(right.hi, margin)
-
-
-def shown(x: Fraction | Range) -> str:
-    """A number as text, to the digits of a float64."""
-    if isinstance(x, Fraction):
-        return repr(float(x))
-    if x.exact is not None:
-        return shown_exact(x.exact)
-    middle = NEAR.divide(NEAR.add(x.lo, x.hi), Decimal(2))
-    return repr(float(middle)) if middle.copy_abs() < Decimal("1e308") else f"{middle:.17g}"
-
-
-def shown_exact(x: Fraction) -> str:
-    try:
-        return repr(float(x))
-    except OverflowError:
-        return f"{Range(x).lo:.17g}"
-
-
-# -- all of it from the inputs alone -------------------------------------------------------------------------
-
-
-class Gradient(NamedTuple):
-    """The gradient by one node: as recorded, and the range in which the true one lies.
-
-    group: the value it is an element of. digits: to how many the two agree, None if the recorded one is exact.
-    cancelled: the true one cannot be told from zero, so these are digits of the terms that add up to it.
-    """
-
-    group: str
-    name: str
-    node: int
-    recorded: Fraction
-    right: Range
-    digits: int | None
-    cancelled: bool
-
-
-def enclosed(document: Document) -> list[Gradient]:
-    """Each recorded gradient beside the range in which the true one lies. Raises StuckError."""
-    nodes, active = document.nodes, active_nodes(document)
-    values: list[Range] = []
-    for at, node in enumerate(nodes):
-        if node.op in LEAVES:
-            values.append(Range(node.value))
-            continue
-        try:
-            values.append(value_of(node.op, [values[i] for i in node.inputs]))
-        except ArithmeticError as error:
-            raise StuckError(at, error) from None
-    gradients: dict[int, Range] = {document.output: rational(1)}
-    sizes: dict[int, Decimal] = {}
-    for at in range(document.output, -1, -1):
-        node = nodes[at]
-        flows = [active[x] and has_derivative(node.op, i) for i, x in enumerate(node.inputs)]
-        if at not in gradients or not any(flows):
-            continue
-        try:
-            partials = partials_of(node.op, values[at], [values[i] for i in node.inputs], flows)
-            for x, flow, partial in zip(node.inputs, flows, partials, strict=True):
-                if flow and partial is not None:
-                    term = gradients[at] * partial
-                    gradients[x] = gradients[x] + term if x in gradients else term
-                    sizes[x] = UP.add(sizes.get(x, Decimal(0)), term.most)
-        except ArithmeticError as error:
-            raise StuckError(at, error) from None
-    found = list(_compared(document, gradients, sizes))
-    if DOWN.prec < PRECISIONS[-1]:
-        for each in found:
-            width = UP.subtract(each.right.hi, each.right.lo)
-            if UP.scaleb(width, 20) > each.right.most:
-                raise StuckError(each.node, VagueError("its gradient is not known to enough digits"))
-    return found
-
-
-def _compared(document: Document, gradients: dict[int, Range], sizes: dict[int, Decimal]) -> Iterator[Gradient]:
-    for name, members in document.wrt:
-        for at in members:
-            right = gradients.get(at, ZERO)
-            entry = document.backward.get(at)
-            recorded = entry.gradient if entry else Fraction(0)
-            least = DTYPES[document.nodes[at].dtype][1]
-            cancelled = right.lo <= 0 <= right.hi  # a zero has no digits of its own: count those of its terms
-            size = sizes.get(at, Decimal(0)) if cancelled else min(right.lo.copy_abs(), right.hi.copy_abs())
-            digits = agreement(recorded, right, size, least)
-            yield Gradient(
-                name,
-                name if len(members) == 1 else document.nodes[at].name or f"node {at}",
-                at,
-                recorded,
-                right,
-                digits,
-                cancelled and digits is not None,
-            )
-
-
-def agreement(recorded: Fraction, right: Range, size: Decimal, least: Decimal) -> int | None:
-    """To how many digits of a number of this size the recorded one agrees with all of the range; None: it is exact."""
-    if right.exact == recorded:
-        return None
-    number = Range(recorded)
-    error = max(UP.subtract(number.hi, right.lo), UP.subtract(right.hi, number.lo))
-    if error <= least:
-        return MOST_DIGITS  # as near as such a number can be written at all
-    share = UP.divide(error, size) if size else Decimal(1)
-    return 0 if share >= 1 else min(MOST_DIGITS, -int(UP.log10(share).to_integral_value(ROUND_CEILING)))
