@@ -41,6 +41,8 @@ _LAZY: dict[str, tuple[str, str]] = {
     **_from("explain.by_hand", "by_hand"),
     **_from("draw.drawing", "draw draw_text"),
     **_from("draw.network", "draw_network"),
+    **_from("draw.plots", "plot_loss plot_gradient_flow"),
+    **_from("draw.surfaces", "plot_decision_boundary plot_loss_landscape"),
     **_from(
         "core.dtypes",
         "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64 complex64 complex128",
