@@ -20,9 +20,7 @@ def register(app: typer.Typer) -> None:
 
 
 def demo(
-    steps: Annotated[
-        int, typer.Option(min=1, help="Steps of the XOR net, by each of the two methods.")
-    ] = 20_000,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of the XOR net, by each of the two methods.")] = 20_000,
     epochs: Annotated[int, typer.Option(min=1, help="Epochs of the digits net.")] = 30,
 ) -> None:
     """The tour: four worked examples and two trainings, each number checked. Under two minutes.

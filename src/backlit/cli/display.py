@@ -99,9 +99,7 @@ def framed(text: str, indent: int = 2) -> Text:
     return shown
 
 
-def table(
-    headings: Sequence[str], rows: Sequence[Sequence[str | Text]], left: int = 0, indent: int = 2
-) -> Text:
+def table(headings: Sequence[str], rows: Sequence[Sequence[str | Text]], left: int = 0, indent: int = 2) -> Text:
     """A table without lines; the first `left` columns are words, the others numbers.
 
     >>> print(table(["a", "b"], [["1", "200"]]))

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from backlit.cli import demo, explain, train
+from backlit.cli import demo, draw, explain, train, verify, why
+from backlit.cli.screen import say
 from backlit.core.errors import BacklitError
 
 WRONG_USE, INTERRUPTED, PIPE_CLOSED = 2, 130, 141
@@ -24,7 +25,7 @@ class Commands(typer.core.TyperGroup):
         try:
             return super().invoke(ctx)
         except BacklitError as error:
-            _say(f"error: {error}")
+            say(f"error: {error}")
             raise typer.Exit(WRONG_USE) from None
         except BrokenPipeError:
             _let_go_of_output()
@@ -34,7 +35,7 @@ class Commands(typer.core.TyperGroup):
 app = typer.Typer(
     cls=Commands,
     name="backlit",
-    help="Backpropagation, illuminated: every gradient can be run, explained and checked.",
+    help="Backpropagation, illuminated: every gradient can be run, explained, checked and drawn.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,  # plain help needs no further imports
@@ -56,17 +57,11 @@ def options(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    """Backpropagation, illuminated: every gradient can be run, explained and checked."""
+    """Backpropagation, illuminated: every gradient can be run, explained, checked and drawn."""
 
 
-for command in (explain, train, demo):
+for command in (explain, draw, why, verify, train, demo):
     command.register(app)
-
-
-def _say(message: str) -> None:
-    """A message on standard error, with `?` for what its encoding lacks."""
-    encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
-    print(message.encode(encoding, "replace").decode(encoding), file=sys.stderr)
 
 
 def _let_go_of_output() -> None:

@@ -81,10 +81,7 @@ def _log_axis(low: float, high: float, count: int) -> Axis:
         *(((1,), n) for n in range(1, 400)),
     ):
         ticks = [
-            float(f"{factor}e{power}")
-            for power in range(first, last + 1)
-            if power % stride == 0
-            for factor in factors
+            float(f"{factor}e{power}") for power in range(first, last + 1) if power % stride == 0 for factor in factors
         ]
         shown = tuple(tick for tick in ticks if low * (1 - 1e-9) <= tick <= high * (1 + 1e-9))
         if len(shown) <= count:
@@ -149,9 +146,7 @@ def curve(
     """
     xs, ys = np.asarray(x, np.float64), np.asarray(y, np.float64)
     if xs.ndim != 1 or xs.shape != ys.shape:
-        raise ShapeError(
-            f"curve: x and y must be vectors of one length, got shapes {xs.shape} and {ys.shape}."
-        )
+        raise ShapeError(f"curve: x and y must be vectors of one length, got shapes {xs.shape} and {ys.shape}.")
     shown = np.isfinite(xs) & np.isfinite(ys)
     if log_x:
         shown &= xs > 0
@@ -203,9 +198,7 @@ def _traced(x: Floats, y: Floats, columns: int, rows: int) -> npt.NDArray[np.int
             continue
         between = np.arange(x0, x1 + 1)
         line = py[start] + (py[start + 1] - py[start]) * (between - x0) / (x1 - x0)
-        half = (
-            abs(py[start + 1] - py[start]) / (x1 - x0) / 2
-        )  # steep lines fill the dots up to the next column
+        half = abs(py[start + 1] - py[start]) / (x1 - x0) / 2  # steep lines fill the dots up to the next column
         bottom, top = min(py[start], py[start + 1]), max(py[start], py[start + 1])
         low = np.clip(np.ceil(line - half - 0.5), bottom, top).astype(np.int64)
         up = np.clip(np.floor(line + half + 0.5), bottom, top).astype(np.int64)

@@ -30,9 +30,7 @@ def losses(run: XorRun) -> Text:
     """The loss at steps 1, 10, 100, … and after the last update."""
     steps = [10**n for n in range(len(str(run.done))) if 10**n <= run.done]
     shown = [f"{run.loss_at(step):.6f}" for step in steps] + [f"{run.final_loss:.6f}"]
-    return display.table(
-        ["before step", *(f"{step:,}" for step in steps), "at the end"], [["loss", *shown]], 1
-    )
+    return display.table(["before step", *(f"{step:,}" for step in steps), "at the end"], [["loss", *shown]], 1)
 
 
 def truth_table(run: XorRun) -> Text:
@@ -47,9 +45,7 @@ def truth_table(run: XorRun) -> Text:
 def verdict(run: XorRun, width: int) -> Text:
     """Whether it learned, and if not, why."""
     if run.learned:
-        return display.prose(
-            f"It learned XOR: all four right, loss {run.final_loss:.6f}.", width, display.GOOD
-        )
+        return display.prose(f"It learned XOR: all four right, loss {run.final_loss:.6f}.", width, display.GOOD)
     return display.prose(f"It did not learn XOR. {run.why}", width, display.BAD)
 
 

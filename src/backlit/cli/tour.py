@@ -88,9 +88,7 @@ out.backward()
     stage.show(Text(derivation(out).text(stage.width)))
     slopes = _nudged(lambda a, b, c, d: (a * b + c) * d, [x.data for x in inputs])
     gradients = [x.grad for x in inputs]
-    stage.claim(
-        "the value is -8, and the gradient (6, -4, -2, 4)", _near([out.data, *gradients], [-8, 6, -4, -2, 4])
-    )
+    stage.claim("the value is -8, and the gradient (6, -4, -2, 4)", _near([out.data, *gradients], [-8, 6, -4, -2, 4]))
     stage.claim("nudging each input says the same", _near(gradients, slopes, 1e-6))
 
 
@@ -128,17 +126,13 @@ def neuron(stage: Stage) -> None:
 
     o = out_of(*values)
     o.backward()
-    slopes = _nudged(
-        lambda *at: float(out_of(*bl.values(**dict(zip(named, at, strict=True))))), list(named.values())
-    )
+    slopes = _nudged(lambda *at: float(out_of(*bl.values(**dict(zip(named, at, strict=True))))), list(named.values()))
     rows = [
         (v.name or "", f"{v.data:.4f}", f"{v.grad:.4f}", f"{slope:.4f}")
         for v, slope in zip(values, slopes, strict=True)
     ]
     (n,) = o.inputs
-    stage.say(
-        f"o = tanh({n.data:.4f}) = {o.data:.4f}; its slope there, 1 - o² = {n.grad:.4f}, is passed back."
-    )
+    stage.say(f"o = tanh({n.data:.4f}) = {o.data:.4f}; its slope there, 1 - o² = {n.grad:.4f}, is passed back.")
     stage.show(display.table(["input", "value", "gradient", "by nudging"], rows, 1))
     gradients = [v.grad for v in values]
     stage.claim("o = 0.7071 = √½", _near(o.data, math.sqrt(0.5)))
@@ -203,9 +197,7 @@ def xor(stage: Stage, steps: int) -> None:
             raise KeyboardInterrupt
         runs.append(run)
     chain, nudge = runs
-    drawn = curve(
-        range(1, steps + 1), chain.losses, width=stage.width - 4, height=8, x_label="step", y_label="loss"
-    )
+    drawn = curve(range(1, steps + 1), chain.losses, width=stage.width - 4, height=8, x_label="step", y_label="loss")
     stage.show(display.framed(drawn), side_by_side(chain, nudge), truth_table(chain))
     apart = [np.abs(g - nudged_gradient(chain.points[k])[1]).max() for k, g in chain.gradients.items()]
     for run, by in ((chain, "the chain rule"), (nudge, "nudging")):

@@ -54,9 +54,7 @@ def xor(
         int,
         typer.Option(min=0, max=2**32 - 1, help="Of the first nine numbers, by NumPy's legacy generator."),
     ] = 0,
-    lr: Annotated[
-        float, typer.Option(callback=_rate, help="Learning rate: how far to go down the slope.")
-    ] = 0.03,
+    lr: Annotated[float, typer.Option(callback=_rate, help="Learning rate: how far to go down the slope.")] = 0.03,
 ) -> None:
     """Learn XOR with 2 inputs, 2 hidden ReLU units and 1 sigmoid output.
 
@@ -94,9 +92,7 @@ def digits(
     from backlit.training.digits import steps_planned, train_digits
 
     console = display.make_console()
-    display.title(
-        console, "Handwritten digits", f"64-128-10, tanh · Adam, learning rate {lr:g} · seed {seed}"
-    )
+    display.title(console, "Handwritten digits", f"64-128-10, tanh · Adam, learning rate {lr:g} · seed {seed}")
     with display.progress(console, "learning") as on_progress:
         run = train_digits(epochs, seed, lr, on_progress)
     console.print(reports.digits_report(run, console))

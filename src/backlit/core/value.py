@@ -135,21 +135,28 @@ class Value:
         before keep the old ones. Raises GraphError on a value that was computed, ShapeError on another shape.
         """
         data = (self if self._now is None else self._now)._data
-        if type(data) is Abstract:
+        kind = type(data)
+        if kind is float:
+            return data
+        if kind is Abstract:
             raise TracedValueError(
                 f"{describe(self)} has no number yet: its function is being traced, and all that is known "
                 f"of it is {data!r}."
             )
-        return data if type(data) is float else exposed(data)
+        return exposed(data)
 
     @data.setter
     def data(self, new: Any) -> None:
-        node = current(self)
+        node = self if self._now is None else self._now
         if node._op is not None:
             raise GraphError(
                 f"{describe(self)} was computed, so its numbers follow from its inputs and cannot be assigned. "
                 "Assign to an input and compute again, or start a new variable with Value(...)."
             )
+        old = node._data
+        if type(new) is type(old) is np.ndarray and new.dtype is old.dtype and new.shape == old.shape:
+            self._assign(new if new.base is None and not new.flags.writeable else np.array(new))
+            return
         data = as_data(new, dtype_of(node._data))
         if shape_of(data) != shape_of(node._data):
             raise ShapeError(
@@ -177,8 +184,10 @@ class Value:
 
         A float or a read-only array of this node's shape. It can be assigned, to None or to numbers.
         """
-        grad = self._grad_holder()._grad
-        return None if grad is INACTIVE else grad if type(grad) is float else exposed(grad)
+        grad = (self if self._now is None or self._now._op is None else self._now)._grad
+        if grad is None or type(grad) is float:
+            return grad
+        return None if grad is INACTIVE else exposed(grad)
 
     @grad.setter
     def grad(self, new: Any) -> None:

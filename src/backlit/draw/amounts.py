@@ -78,7 +78,7 @@ def is_finite(x: Any) -> bool:
 
 
 def as_json(x: Any) -> Any:
-    """A number, or an array in short: what JSON can hold. Numbers it does not know are the strings "nan", "inf", "-inf"."""
+    """A number, or an array in short: what JSON can hold. What it cannot are the strings "nan", "inf", "-inf"."""
     if x is None:
         return None
     if isinstance(x, Abstract):

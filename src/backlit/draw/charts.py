@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ class Chart:
 
     def save(self, path: str | PathLike[str]) -> Path:
         """Write the plot to a file: .png, .svg or .pdf, as the ending says."""
-        return save_as(path, {f".{kind}": lambda kind=kind: self._written(kind) for kind in ("png", "svg", "pdf")})
+        return save_as(path, {f".{kind}": partial(self._written, kind) for kind in ("png", "svg", "pdf")})
 
     def _written(self, kind: str) -> bytes:
         out = io.BytesIO()

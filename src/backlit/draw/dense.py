@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
@@ -14,15 +15,13 @@ from backlit.core.errors import DomainError, ShapeError
 from backlit.core.value import INACTIVE, Value, current
 from backlit.core.walk import toposort
 from backlit.draw.ledger import ledger
-import itertools
 
 Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Dense:
-    """One layer. weight: (in, out); bias: (out,). source: what the model keeps the weight and the bias in; flipped: there
-    it is (out, in)."""
+    """One layer. weight: (in, out); bias: (out,). source: what the model keeps the two in; flipped: as (out, in)."""
 
     name: str
     weight: Floats
@@ -62,7 +61,7 @@ def read_layers(model: Any) -> list[Dense]:
     if not pairs:
         what = f"{len(arrays)} parameters, none of which is a matrix" if arrays else "no parameters that can be read"
         raise DomainError(
-            f"draw_network: {type(model).__name__} has {what}. Give a list of (weight, bias) pairs, one for each layer, "
+            f"draw_network: {type(model).__name__} has {what}. Give a list of (weight, bias) pairs, one a layer, "
             "or a model with `parameters()`, or one whose `layers` have `neurons` with `w` and `b`."
         )
     return _fitted(pairs)
@@ -210,7 +209,8 @@ def activity(
     if not isinstance(goal, Value) or goal.size != 1 or current(goal)._grad is INACTIVE:
         if loss is not None:
             raise ShapeError(
-                f"draw_network: the loss must be a single backlit.Value that depends on the network, and it gave {goal!r:.80}."
+                "draw_network: the loss must give a single backlit.Value that depends on the network, "
+                f"and it gave {goal!r:.80}."
             )
         return layers, Activity(values, (None,) * len(values))
     found = _cotangents(current(goal))

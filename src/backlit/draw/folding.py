@@ -100,7 +100,7 @@ class _Lines:
 
 
 def _grouped(order: Sequence[Value], keys: Sequence[Key], loops: bool = False) -> list[Group]:
-    """Nodes of one key as one group, split where that would make a circle (or, for `loops`, the circle as one group)."""
+    """Nodes of one key as one group, split where that would make a circle (for `loops`: the circle as one)."""
     number: dict[Value, int] = {}  # which group a node is in
     groups: list[list[Value]] = []
     kinds: list[Key] = []

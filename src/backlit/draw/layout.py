@@ -10,9 +10,9 @@ The same graph always gets the same layout: nothing is random, and nothing depen
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-import itertools
 
 Point = tuple[float, float]
 SWEEPS = 12  # over the layers, to reduce crossings

@@ -208,10 +208,10 @@ class _Maker:
             flows = bool(terms)
             if terms and all(inputs_of(each)[at] is inputs_of(node)[index] for each, at in uses):
                 passed = _sum(terms)
-        if partials and len(uses) == 1 and self.groups[b].kind == SINGLE:
-            if inputs_of(node)[index]._grad is not INACTIVE and node._grad is not INACTIVE:
-                symbols = partial_symbols(node, index, self.names)
-                partial, symbol = partial_value(node, index), "" if symbols is None else raised(symbols.text)
+        varies = inputs_of(node)[index]._grad is not INACTIVE and node._grad is not INACTIVE
+        if partials and varies and len(uses) == 1 and self.groups[b].kind == SINGLE:
+            symbols = partial_symbols(node, index, self.names)
+            partial, symbol = partial_value(node, index), "" if symbols is None else raised(symbols.text)
         return Edge(f"n{a}", f"n{b}", tuple(uses), partial, symbol, passed, flows)
 
 

@@ -100,8 +100,8 @@ def draw_network(
     `parameters()`, or one whose `layers` have `neurons` with `w` and `b`. Weights may be (in, out) or (out, in): the
     one that fits is found; if both do, it is (in, out). x: one input, a vector. If the model has `layers` that can
     be called they compute the activations; else `x @ W + b` does, followed by `activation` (a name such as
-    "relu", a function, or None) in all layers but the last. loss: a function of the output, whose gradient by every unit
-    and weight is shown; without one, that of a single output. No `.grad` changes. inputs, outputs: names of
+    "relu", a function, or None) in all layers but the last. loss: a function of the output, whose gradient by every
+    unit and weight is shown; without one, that of a single output. No `.grad` changes. inputs, outputs: names of
     units. max_units: of a larger layer the first and the last are drawn.
 
     Raises ShapeError if the matrices do not fit one another or the input, DomainError if there are none.
@@ -148,8 +148,8 @@ def _compose(network: NetworkDrawing) -> Scene:
             else:
                 shapes.append(_unit(network, i, unit, place, scale[i], steepest))
         shapes.append(Words(at[0][0], TOP - 26, ((_heading(i, len(sizes)), "name"),), 12.0, "middle"))
-        count = "1 unit" if sizes[i] == 1 else f"{sizes[i]:,} units"
-        shapes.append(Words(at[0][0], TOP - 10, ((count, "note"),), SMALL, "middle"))
+        how_many = "1 unit" if sizes[i] == 1 else f"{sizes[i]:,} units"
+        shapes.append(Words(at[0][0], TOP - 10, ((how_many, "note"),), SMALL, "middle"))
     lines = _legend(network)
     for k, pieces in enumerate(lines):
         shapes.append(Words(MARGIN, height - MARGIN + 6 + 16 * k, pieces, SMALL))
@@ -267,10 +267,12 @@ def _colour(share: float) -> str:
 
 
 def _legend(network: NetworkDrawing) -> list[tuple[tuple[str, str], ...]]:
-    lines = [(("lines: weights, ", "note"), ("solid where positive, ", "value"), ("dashed where negative", "gradient"))]
+    lines: list[tuple[tuple[str, str], ...]] = [
+        (("lines: weights, ", "note"), ("solid where positive, ", "value"), ("dashed where negative", "gradient"))
+    ]
     if any(each is not None for each in network.activity.values):
         second = [("in a unit: its activation", "note")]
         if any(each is not None for each in network.activity.gradients):
             second.append((f";  ring and ←: the gradient of {network.activity.of} by it", "gradient"))
-        lines.append(tuple(second))  # type: ignore[arg-type]
-    return lines  # type: ignore[return-value]
+        lines.append(tuple(second))
+    return lines

@@ -132,4 +132,7 @@ class Picture:
         }
 
 
-_NODE = ["id", "kind", "name", "named", "op", "formula", "numbers", "dtype", "site", "source", "scope", "hits", "cut", "serves", "is_output"]
+_NODE = (
+    *("id", "kind", "name", "named", "op", "formula", "numbers", "dtype"),
+    *("site", "source", "scope", "hits", "cut", "serves", "is_output"),
+)

@@ -38,10 +38,12 @@ def plot_loss(
 ) -> Chart:
     """The loss at each step of one run, or of several.
 
-    losses: numbers, one a step, or a dict of such by name ("train", "validation"), or of (steps, losses) pairs. smooth: draw
-    the running median of this many steps over the paler losses themselves; by default a fiftieth of a long run, and
-    none of a short one. log: a logarithmic axis; by default if the losses are above zero and span a factor of 30. Steps
-    where the loss was not finite are marked. ax: matplotlib axes to draw on. Raises DomainError if there are none.
+    losses: numbers, one a step, or a dict of such by name ("train", "validation"), or of (steps, losses) pairs.
+    smooth: draw the running median of this many steps over the paler losses themselves; by default a fiftieth of a
+    long run, and none of a short one. log: a logarithmic axis; by default if the losses are above zero and span a
+    factor of 30. Steps where the loss was not finite are marked. ax: matplotlib axes to draw on.
+
+    Raises DomainError if there are no losses.
     """
     runs = dict(losses) if isinstance(losses, Mapping) else {"": losses}
     curves = {name: _steps_and_losses(each) for name, each in runs.items()}
@@ -99,8 +101,11 @@ def plot_gradient_flow(flow: Any, *, ax: Any = None, title: str = "") -> Chart:
     """The size of the gradient in each layer, on a logarithmic axis: where it vanishes or explodes stands out.
 
     flow: a dict from name to a norm, to a gradient array, or to a value whose `.grad` is meant; a list of
-    parameters; or a report of `backlit.health`. Layers whose gradient is less than a thousandth or more than a thousand times
-    the median are marked; one that is zero, missing or not finite is marked and said. Raises DomainError if there is nothing.
+    parameters; or a report of `backlit.health` (whose sizes are root mean squares). Layers whose gradient is less
+    than a thousandth of the median or more than a thousand times that are marked; where it is zero, missing or not
+    finite, that is said.
+
+    Raises DomainError if there are no gradients.
     """
     sizes = _sizes(flow)
     if not sizes:
@@ -130,7 +135,7 @@ def plot_gradient_flow(flow: Any, *, ax: Any = None, title: str = "") -> Chart:
     axes.set_xlim(floor, top * (top / floor) ** 0.25)
     axes.set_yticks(places, names)
     axes.grid(False, axis="y")
-    axes.set(xlabel="norm of the gradient", title=title)
+    axes.set(xlabel="size of the gradient", title=title)
     return chart
 
 

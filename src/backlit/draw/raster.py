@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
+import itertools
 from typing import Any
 
 from backlit.draw.missing import matplotlib
 from backlit.draw.scene import Box, Curve, Disc, Point, Scene, Words, control_points, flatten
 from backlit.draw.svg import shortened
 from backlit.draw.theme import ADVANCE, DAY, FIXED, rules
-import itertools
 
 DPI = 100.0
 LARGEST = 20_000  # pixels along a side
@@ -62,10 +62,11 @@ def _paint(axes: Any, scene: Scene, mpl: Any) -> None:
                 x += len(text) * shape.size * ADVANCE
             continue
         look = _looks(shape.style, around)
+        width = (shape.width or 1.2) if isinstance(shape, (Curve, Disc)) else 1.2
         paint: dict[str, Any] = {
             "facecolor": look.get("fill", "none"),
             "edgecolor": look.get("stroke", "none"),
-            "linewidth": float(look.get("stroke-width", (shape.width or 1.2) if isinstance(shape, (Curve, Disc)) else 1.2)) * 72 / DPI,
+            "linewidth": float(look.get("stroke-width", width)) * 72 / DPI,
             "alpha": float(look.get("opacity", 1)),
             "zorder": order,
         }  # fmt: skip
@@ -80,7 +81,7 @@ def _paint(axes: Any, scene: Scene, mpl: Any) -> None:
             if shape.fill:
                 paint["facecolor"] = shape.fill
             axes.add_patch(patches.Circle((shape.x, shape.y), shape.radius, **paint))
-        else:
+        elif isinstance(shape, Curve):
             points, head = shortened(shape)
             axes.add_patch(patches.PathPatch(_path(points, shape, paths), **{**paint, "facecolor": "none"}))
             if head:

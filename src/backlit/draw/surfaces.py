@@ -1,4 +1,4 @@
-"""Plots of functions over a plane, by matplotlib (the extra `plot`): what a classifier decides, and the loss around its weights."""
+"""Plots over a plane, by matplotlib (the extra `plot`): what a classifier decides, and the loss around its weights."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def plot_decision_boundary(
 ) -> Chart:
     """What a classifier says of every point of the plane, and the points that it learned from.
 
-    f: takes an array of points, (n, 2), and gives a score a point, (n,) or (n, 1), or one a class, (n, k). X: points, (n, 2). y: their
-    classes, two or more of any kind. threshold: where the decision between two classes turns; by default 0.5 if all scores
-    are from 0 to 1, else 0. Points that are on the wrong side are circled.
+    f: takes an array of points, (n, 2), and gives a score a point, (n,) or (n, 1), or one a class, (n, k). X: points,
+    (n, 2). y: their classes, two or more of any kind. threshold: where the decision between two classes turns; by
+    default 0.5 if all scores are from 0 to 1, else 0. Points that are on the wrong side are circled.
 
     Raises ShapeError if `X` is not (n, 2), or `y` or the scores do not fit it.
     """
@@ -113,8 +113,8 @@ def _scores(f: Callable[[Any], Any], points: Floats) -> Floats:
     scores = scores[:, None] if scores.ndim == 1 else scores
     if scores.ndim != 2 or len(scores) != len(points):
         raise ShapeError(
-            f"plot_decision_boundary: for {len(points)} points f gave an array of shape {numbers_of(found).shape}; it must be "
-            f"({len(points)},) or ({len(points)}, classes)."
+            f"plot_decision_boundary: for {len(points)} points f gave an array of shape {numbers_of(found).shape}; "
+            f"it must be ({len(points)},) or ({len(points)}, classes)."
         )
     return scores
 
@@ -133,10 +133,11 @@ def plot_loss_landscape(
     """The loss around the parameters, along one direction (a curve) or two (a map).
 
     f: takes nothing and gives the loss at the present values of the parameters. params: the variables that are moved;
-    afterwards they hold what they held, whatever happens. directions: 1 or 2 for random ones, scaled
-    to the size of the weights, column by column (Li et al. 2018, arXiv:1712.09913, section 4); or one or two lists with an array for each parameter.
-    span: how far to go to each side. Raises ShapeError if a direction does not fit, DomainError for no parameters.
+    afterwards they hold what they held, whatever happens. directions: 1 or 2 for random ones, scaled to the size of
+    the weights, column by column (Li et al. 2018, arXiv:1712.09913, section 4); or one or two lists with an array for
+    each parameter. span: how far to go to each side.
 
+    Raises ShapeError if a direction does not fit, DomainError if there are no parameters.
     Cost: `resolution` losses for a curve, and its square for a map.
     """
     parameters = list(params)
@@ -191,8 +192,8 @@ def _directions(wanted: Any, shapes: list[Floats], seed: int) -> list[list[Float
     for way in ways:
         if [each.shape for each in way] != [data.shape for data in shapes]:
             raise ShapeError(
-                f"plot_loss_landscape: a direction has arrays of shapes {[each.shape for each in way]}, and the parameters "
-                f"have {[data.shape for data in shapes]}. Give one array for each parameter, of its shape."
+                f"plot_loss_landscape: a direction has arrays of shapes {[each.shape for each in way]}, and the "
+                f"parameters have {[data.shape for data in shapes]}. Give one array for each parameter, of its shape."
             )
     if len(ways) not in (1, 2):
         raise DomainError(f"plot_loss_landscape: there can be 1 or 2 directions, got {len(ways)}.")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import zlib
 from collections.abc import Sequence
 from xml.sax.saxutils import escape, quoteattr
 
 from backlit.draw.scene import Box, Curve, Disc, Point, Scene, Shape, Words, arrowhead, control_points
 from backlit.draw.theme import DAY, FIXED, FONT, NIGHT, rules
-import itertools
 
 
 def write_svg(scene: Scene, *, interactive: bool = False) -> str:

@@ -17,9 +17,9 @@ def tree(picture: Picture) -> str:
     nodes = {node.id: node for node in picture.nodes}
     rows: list[tuple[str, str, str, str]] = []
     seen: set[str] = set()
-    stack: list[tuple[str, str, str, Edge | None]] = [(picture.output.id, "", "", None)]
+    stack = [(picture.output.id, "", "")]
     while stack:
-        id, first, rest, edge = stack.pop()
+        id, first, rest = stack.pop()
         node = nodes[id]
         if id in seen and node.kind != "constant":
             rows.append((f"{first}{node.name or node.formula}", "see above", "", ""))
@@ -29,7 +29,7 @@ def tree(picture: Picture) -> str:
         below = inputs[id]
         for i, each in enumerate(reversed(below)):
             last = i == 0
-            stack.append((each.source, rest + ("└─ " if last else "├─ "), rest + ("   " if last else "│  "), each))
+            stack.append((each.source, rest + ("└─ " if last else "├─ "), rest + ("   " if last else "│  ")))
     return "\n".join(_aligned(rows))
 
 

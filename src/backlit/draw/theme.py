@@ -1,4 +1,4 @@
-"""Colours and type: those of Okabe and Ito 2008, which people who are colour-blind can tell apart, by day and in the dark.
+"""Colours and type: the colours of Okabe and Ito 2008, which the colour-blind can tell apart, by day and in the dark.
 
 Nothing is told by colour alone: forward and backward also differ by the direction of their arrows and by a dash.
 Colours of text are darkened (by day) or lightened (in the dark) versions that keep a contrast of 4.5 to 1.

@@ -42,7 +42,7 @@ def _is_mask(node: Value) -> bool:
 
 
 def _told(birth: NonFinite, flow: Flow, names: Names) -> Finding:
-    *lines, last = birth.message.split("\n")
+    *lines, last = birth.message.replace("in the backward pass", "In the backward pass", 1).split("\n")
     remedy = ""
     if lines and not last.startswith("    "):
         remedy = last.strip()

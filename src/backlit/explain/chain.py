@@ -316,7 +316,7 @@ def _notes(node: Value, argument: int | None, local: float, names: Names) -> lis
 # -- the check ------------------------------------------------------------------------------------------------
 
 
-def check(flow: Flow, source: Value, gradient: float, output: str) -> Check | None:
+def check(flow: Flow, source: Value, gradient: float, label: str, output: str) -> Check | None:
     """Nudge a scalar both ways and see how far the output moves; None where that is too much work."""
     replay = Replay(flow.order, source)
     if len(replay.later) > MOST_NUDGED or not np.isfinite(float(flow.output._data)):
@@ -324,7 +324,7 @@ def check(flow: Flow, source: Value, gradient: float, output: str) -> Check | No
     (side,) = quietly(nudge, replay)
     if side.value is None and quietly(_stays, replay):
         side = Sides(0.0, 0.0)
-    return _judged(side, gradient, output)
+    return _judged(side, gradient, label, output)
 
 
 def _stays(replay: Replay) -> bool:
@@ -337,7 +337,7 @@ def _stays(replay: Replay) -> bool:
     )
 
 
-def _judged(side: Sides, gradient: float, output: str) -> Check:
+def _judged(side: Sides, gradient: float, label: str, output: str) -> Check:
     if side.below is not None and side.above is not None:
         below, above = number_text(side.below), number_text(side.above)
         text = f"nudging finds a kink: slope {below} below and {above} above; the gradient is a convention."
@@ -346,12 +346,13 @@ def _judged(side: Sides, gradient: float, output: str) -> Check:
         return Check(None, None, "none", "nudging finds no finite slope here.")
     margin = 3 * side.error + 1e-12 * max(abs(gradient), abs(side.value))
     agrees = abs(side.value - gradient) <= margin
-    if side.value == 0 == side.error and agrees:
-        text = f"moving it a little both ways does not change {output} at all: nudging agrees."
-        return Check(0.0, 0.0, "agrees", text)
+    moved = f"when {label} moves a little either way, {output}"
+    if side.value == 0 and agrees:
+        least = "at all" if side.error == 0 else "beyond rounding"
+        return Check(0.0, side.error, "agrees", f"{moved} does not change {least}: nudging agrees.")
     shown = number_text(side.value)
     if not agrees or side.error > 1e-6 * abs(side.value):
         shown += f" ± {number_text(side.error, 1)}"
-    said = f"moving it a little both ways changes {output} {shown} times as much"
+    said = f"{moved} changes {shown} times as much"
     return Check(side.value, side.error, "agrees" if agrees else "differs",
                  f"{said}: nudging {'agrees' if agrees else 'DIFFERS'}.")  # fmt: skip

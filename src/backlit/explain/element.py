@@ -21,7 +21,7 @@ from backlit.explain.formula import expression_text, number_latex, number_text
 from backlit.explain.kinks import conventions
 from backlit.explain.naming import Names, at, partial_by, spot_of
 from backlit.explain.simplifications import mean_of, simplification
-from backlit.explain.sizes import factors, heaviest, size_state
+from backlit.explain.sizes import ceiling, factors, heaviest, size_state
 from backlit.explain.sums import Walk, local_formula, summed, walk
 from backlit.explain.why_latex import element_latex, words
 from backlit.explain.wording import rule_name
@@ -89,7 +89,8 @@ class Teller:
         if state in ("huge", "tiny"):
             base = replace(base, headline=f"{base.headline}, which is {state}")
             lines = base.lines if len(base.lines) <= _FEW else ()
-            return replace(base, lines=lines, factors=self.factors(node, index, opened))
+            found = self.factors(node, index, opened)
+            return replace(base, lines=lines, factors=found, notes=(*base.notes, *ceiling(found)))
         return base
 
     # -- a derivation, or a sum ------------------------------------------------------------------------------
@@ -153,7 +154,7 @@ class Teller:
             output_latex=element_latex(self.out, ()),
             lines=tuple(lines),
             notes=tuple(notes),
-            check=chain.check(flow, source, ct, self.out),
+            check=chain.check(flow, source, ct, base.subject, self.out),
         )
 
     def _walk(self, nodes: Sequence[Value], index: Index, opened: bool, without: frozenset[Value]) -> Walk:

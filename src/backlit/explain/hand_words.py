@@ -94,7 +94,23 @@ class Speaker:
         site = site_in(node)
         if node._op is not None and site is not None and site.source and len(site.source) <= _LONGEST:
             return site.source
-        return node._op.name if node._op is not None else "a constant array"
+        return node._op.name if node._op is not None else self._as_written(node) or "a constant array"
+
+    def _as_written(self, constant: Value) -> str | None:
+        """What a plain array is called where an operator takes it: X in `X @ W`."""
+        for user in self.uses:
+            inputs, site = inputs_of(user), site_in(user)
+            if len(inputs) != 2 or site is None or not any(x is constant for x in inputs):
+                continue
+            try:
+                body = ast.parse(site.source or "", mode="eval").body
+            except SyntaxError:
+                continue
+            if isinstance(body, ast.BinOp):
+                operand = body.left if inputs[0] is constant else body.right
+                if isinstance(operand, ast.Name | ast.Attribute):
+                    return ast.unparse(operand)
+        return None
 
     def atom(self, node: Value) -> str:
         """A node in code, in parentheses where it would fall apart inside a formula."""

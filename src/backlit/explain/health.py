@@ -227,13 +227,17 @@ def _text(health: Health) -> str:
     lines = [f"Loss {number_text(health.loss, 4)}. " + _verdict(health)]
     for k, finding in enumerate(health.findings, 1):
         place = f"  [{finding.spot.file}:{finding.spot.line}]" if finding.spot else ""
-        lines += ["", f"{k}. {finding.text}{place}", f"   {finding.remedy}"]
+        lines += ["", *_wrapped(f"{k}. {finding.text}{place}"), *_wrapped(f"   {finding.remedy}")]
     named = [layer for layer in health.layers if layer.kind] or list(health.layers)
     shown = named if len(named) <= _SHOWN else sorted(named, key=lambda layer: layer.kind == "parameter")
     lines += ["", *_table(shown[:_SHOWN])]
     if len(shown) > _SHOWN:
         lines.append(f"  … {len(shown) - _SHOWN} more")
     return "\n".join(lines)
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, _WIDTH, subsequent_indent="   ", break_long_words=False, break_on_hyphens=False)
 
 
 def _verdict(health: Health) -> str:
@@ -253,14 +257,14 @@ def _table(layers: Sequence[Layer]) -> list[str]:
             blocked += f", {len(layer.dead or layer.saturated)} of {layer.units} " + (
                 "dead" if layer.dead else "saturated"
             )
-        update = "" if layer.update is None else f"{layer.update:.1e}"
+        update = "" if layer.update is None else number_text(layer.update, 2)
         rows.append(
             [
                 layer.label,
                 layer.op or "variable",
                 _shape(layer.shape),
-                f"{layer.activation:.2e}",
-                f"{layer.gradient:.2e}",
+                number_text(layer.activation, 3),
+                number_text(layer.gradient, 3),
             ]
             + [blocked]
             + [update] * has_updates

@@ -17,7 +17,7 @@ from backlit.core.walk import toposort
 from backlit.explain.cotangents import cotangents_of, node_of
 from backlit.explain.formula import number_text
 from backlit.explain.ledger import Path, PathLedger, PathStep, Steps
-from backlit.explain.naming import Spot, at, spot_of
+from backlit.explain.naming import Spot, at, simple, spot_of
 from backlit.explain.path_blocks import Block, Blocks, blocks_of
 from backlit.explain.path_graph import Place, Web, web_of
 from backlit.explain.path_search import Route, heaviest, product, remainder, totals
@@ -147,7 +147,9 @@ class _Labels:
         for node, name in names.items():
             turns[name] = turn = turns.get(name, 0) + 1
             is_number = node._op is None and node._grad is INACTIVE
-            self._known[node] = f"{name}#{turn}" if counts[name] > 1 and not is_number else name
+            if counts[name] > 1 and not is_number:
+                name = f"{name if simple(name) else f'({name})'}#{turn}"
+            self._known[node] = name
 
 
 def _name(node: Value) -> str:

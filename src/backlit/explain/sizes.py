@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from backlit.core.value import Value
 from backlit.explain.answer import Factor
 from backlit.explain.blocks import Hop, Index, hops
 from backlit.explain.flow import Flow
+from backlit.explain.formula import number_text
 from backlit.explain.naming import Names, at, spot_of
 
 HUGE, TINY = 1e6, 1e-6
@@ -70,6 +72,18 @@ def _through_scalars(flow: Flow, source: Value) -> list[Hop]:
         found.append(hop_on)
         hop_on = best[hop_on.result][1]
     return found
+
+
+def ceiling(found: Sequence[Factor]) -> tuple[str, ...]:
+    """What several sigmoids along a path pass on at most, in words; nothing if there are none."""
+    count = sum(factor.through == "sigmoid" for factor in found)
+    if count < 2 or any(abs(factor.factor) > 0.25 for factor in found if factor.through == "sigmoid"):
+        return ()
+    most = number_text(0.25**count, 2)
+    return (
+        f"the slope of sigmoid is nowhere above 1/4, so {count} of them let through at most (1/4)**{count} = {most} of "
+        "a gradient. tanh (slope up to 1), relu, normalisation or residual connections let more through.",
+    )
 
 
 def factors(names: Names, path: list[Hop], seed: float) -> tuple[Factor, ...]:

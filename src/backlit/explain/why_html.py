@@ -128,7 +128,7 @@ def _sum(answer: Answer, total: Sum, depth: int) -> str:
             _row([escape(g.label), number_text(g.value), _bar(g.value, g.share)], ["", "n"]) for g in total.groups
         ]
         parts.append(_table(("added up by", "contributes", "share"), groups))
-    parts += [f"<p><small>{escape(note)}</small></p>" for note in dict.fromkeys(t.note for t in total.terms if t.note)]
+    parts += [f"<p><small>Note: {escape(note)}</small></p>" for note in dict.fromkeys(t.note for t in total.terms if t.note)]
     for term in total.terms if depth > 0 else ():
         ahead = answer.ahead(term.number)
         if ahead is not None:

@@ -112,7 +112,7 @@ def _sum(total: Sum, width: int) -> list[str]:
     if total.groups:
         lines += ["", *_groups(total)]
     if notes:
-        lines += ["", *(line for note in dict.fromkeys(notes) for line in _wrapped(note, width))]
+        lines += ["", *(line for note in dict.fromkeys(notes) for line in _wrapped(f"Note: {note}", width))]
     return lines
 
 

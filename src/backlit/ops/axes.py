@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -35,8 +36,8 @@ def some_axes(axis: Any, shape: Shape, name: str) -> tuple[int, ...]:
     >>> some_axes(None, (2, 3), "sum"), some_axes(-1, (2, 3), "sum"), some_axes((1, 0), (2, 3), "sum")
     ((0, 1), (1,), (0, 1))
     """
-    if axis is None:
-        return tuple(range(len(shape)))
+    if axis is None or type(axis) is int:
+        return _usual_axes(axis, shape, name)
     if not isinstance(axis, (tuple, list)):
         return (one_axis(axis, shape, name),)
     found = sorted(one_axis(a, shape, name) for a in axis)
@@ -44,6 +45,11 @@ def some_axes(axis: Any, shape: Shape, name: str) -> tuple[int, ...]:
         if a == b:
             raise ShapeError(f"{name}: axis {a} of shape {shape} is named twice in axis={axis!r}.")
     return tuple(found)
+
+
+@lru_cache(maxsize=4096)
+def _usual_axes(axis: int | None, shape: Shape, name: str) -> tuple[int, ...]:
+    return tuple(range(len(shape))) if axis is None else (one_axis(axis, shape, name),)
 
 
 def without_axes(shape: Shape, axes: tuple[int, ...], keepdims: bool) -> Shape:
