@@ -49,6 +49,11 @@ def amount(x: Any) -> str:
     return f"all {low}" if low == high else f"{low} … {high}"
 
 
+def exact(x: Any) -> str:
+    """The same with six digits, as derivations write numbers."""
+    return amount(x) if shape_of(x) else number_text(x)
+
+
 def shape_text(x: Any) -> str:
     """The shape of an array as `32×10`; nothing for a number.
 

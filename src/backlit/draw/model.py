@@ -12,7 +12,7 @@ from backlit.core.notation import ATOM, SUM, Written, write_text
 from backlit.core.numbers import Abstract, dtype_of, quietly, shape_of
 from backlit.core.value import INACTIVE, Value, current, describe, inputs_of
 from backlit.core.walk import toposort
-from backlit.draw.amounts import amount, raised
+from backlit.draw.amounts import amount, exact, raised
 from backlit.draw.choosing import Search, Wanted, paths_from
 from backlit.draw.folding import CONSTANTS, EARLIER, LINE, LOOP, SCOPE, SINGLE, VARIABLES, Group, folded
 from backlit.draw.ledger import Ledger, can_have_gradients, ledger, partial_symbols, partial_value, wants_gradients
@@ -145,7 +145,7 @@ class _Maker:
             number = amount(x._data)
             written = number, 0 if at and number.startswith("-") else ATOM
             name = self.names.get(x)
-            numbers.append(written)
+            numbers.append((exact(x._data), written[1]))
             symbols.append(written if name is None else (name, ATOM if _holds_together(name) else SUM))
         attrs = node._extra.attrs
         return raised(write_text(op.notation, symbols, attrs)[0]), raised(write_text(op.notation, numbers, attrs)[0])

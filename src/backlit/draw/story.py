@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from backlit.core.numbers import shape_of
+from backlit.core.numbers import Abstract, shape_of
 from backlit.core.value import INACTIVE, inputs_of
-from backlit.draw.amounts import amount, is_finite, raised
+from backlit.draw.amounts import exact, is_finite, raised
 from backlit.draw.ledger import carried_back, partial_symbols, partial_value
 from backlit.draw.picture import Edge, Node, Picture
+from backlit.explain.formula import equals
 from backlit.explain.wording import rule_name
 
 
@@ -47,7 +48,7 @@ def story(picture: Picture) -> list[Step]:
 
 def _start(picture: Picture) -> Step:
     given = [node for node in picture.nodes if node.kind == "variable"]
-    shown = ", ".join(f"{node.name} = {amount(node.value)}" for node in given[:12])
+    shown = ", ".join(f"{node.name} = {exact(node.value)}" for node in given[:12])
     lines = [("formula", picture.title)]
     if given:
         lines.append(("note", f"Given: {shown}{', …' if len(given) > 12 else ''}."))
@@ -62,13 +63,13 @@ def _forward(node: Node, edges: list[Edge]) -> Step:
     if node.kind in ("op", "composite"):
         lines.append(("formula", f"{node.name} = {node.formula}"))
         pad = " " * len(node.name)
-        if node.numbers and node.numbers not in (node.formula, amount(node.value)) and not node.shape:
+        if node.numbers and node.numbers not in (node.formula, exact(node.value)) and not node.shape:
             lines.append(("formula", f"{pad} = {node.numbers}"))
-        lines.append(("formula", f"{pad} = {amount(node.value)}"))
+        lines.append(("formula", f"{pad} {_is(node.value)}"))
     else:
         lines.append(("formula", "".join(node.heading)))
         if node.value is not None:
-            lines.append(("formula", f"= {amount(node.value)}"))
+            lines.append(("formula", _is(node.value)))
     if node.shape:
         lines.append(
             ("note", f"An array of shape {node.shape}, {node.dtype}; shown are its least and greatest number.")
@@ -92,20 +93,20 @@ def _backward(node: Node, uses: list[Edge], nodes: dict[str, Node], picture: Pic
     output, grad = picture.output.name, _grad(node)
     lines: list[tuple[str, str]] = []
     if node.is_output:
-        lines.append(("formula", f"{grad} = ∂{output}/∂{node.name} = {amount(node.gradient)}"))
+        lines.append(("formula", f"{grad} = ∂{output}/∂{node.name} {_is(node.gradient)}"))
         if shape_of(node.gradient) == () and float(node.gradient) == 1.0:
-            lines.append(("note", f"The way back starts here: {output} changes as much as {output} does."))
+            lines.append(("note", f"The way back starts here: by itself {output} changes one to one."))
         else:
             lines.append(("note", f"The way back starts here, from the gradient that {output} holds."))
     terms: list[str] = []
     for edge in uses:
         lines += _term(node, nodes[edge.target], edge, picture)
         if edge.flows:
-            terms.append(amount(edge.passed) if edge.passed is not None else "…")
+            terms.append(exact(edge.passed) if edge.passed is not None else "…")
     if len(terms) > 1:
         scalar = not node.shape and "…" not in terms
         total = " + ".join([terms[0], *(f"({t})" if t.startswith("-") else t for t in terms[1:])]) if scalar else ""
-        said = f"{grad} = {total} = {amount(node.gradient)}" if scalar else f"{grad}: {amount(node.gradient)}"
+        said = f"{grad} = {total} {_is(node.gradient)}" if scalar else f"{grad}: {exact(node.gradient)}"
         lines.append(("sum", said))
         lines.append(("note", f"{len(terms)} paths join in {node.name}, so their contributions are added."))
     elif not terms and not node.is_output:
@@ -114,6 +115,11 @@ def _backward(node: Node, uses: list[Edge], nodes: dict[str, Node], picture: Pic
         lines.append(("note", "This is not a finite number."))
     title = f"Backward: ∂{output}/∂{node.name}" if node.name else f"Backward: {node.formula}"
     return Step("backward", node.id, title, tuple(lines), tuple((edge.source, edge.target) for edge in uses))
+
+
+def _is(x: Any) -> str:
+    """`= 2`, or `≈ 0.333333` where a number is rounded."""
+    return f"{'=' if isinstance(x, Abstract) else equals(x)} {exact(x)}"
 
 
 def _grad(node: Node) -> str:
@@ -127,7 +133,7 @@ def _term(node: Node, target: Node, edge: Edge, picture: Picture) -> list[tuple[
             return [("note", f"No gradient passes {target.name} = {target.formula}.")]
         return [("rule", f"through {target.name} = {target.formula}: nothing flows, {node.name} was not chosen")]
     if len(edge.uses) > 1 or target.kind != "op" or edge.uses[0][0] is not target.last:
-        passed = f": {amount(edge.passed)}" if edge.passed is not None else ""
+        passed = f": {exact(edge.passed)}" if edge.passed is not None else ""
         return [("rule", f"through {target.name or target.formula} ({target.op or target.kind}){passed}")]
     ((value, index),) = edge.uses
     assert value._op is not None
@@ -139,13 +145,13 @@ def _term(node: Node, target: Node, edge: Edge, picture: Picture) -> list[tuple[
     if partial is None:
         back = raised(carried_back(value, index, picture.names, _grad(target)))
         if back:
-            lines.append(("formula", f"{back}: {amount(edge.passed)}"))
+            lines.append(("formula", f"{back}: {exact(edge.passed)}"))
         return lines
     pieces = [whole]
     if symbols is not None:
         numbers = raised(symbols.numbers) if not target.shape else ""
-        pieces += [each for each in (raised(symbols.text), numbers) if each and each not in (*pieces, amount(partial))]
-    chain = " = ".join([*pieces, amount(partial)])
+        pieces += [each for each in (raised(symbols.text), numbers) if each and each not in (*pieces, exact(partial))]
+    chain = f"{' = '.join(pieces)} {_is(partial)}"
     if symbols is not None and symbols.because:
         chain += f"   because {' and '.join(symbols.because)}"
     lines.append(("formula", chain))
@@ -153,8 +159,8 @@ def _term(node: Node, target: Node, edge: Edge, picture: Picture) -> list[tuple[
     if node.shape != target.shape:
         product += ", summed over the axes of the broadcast,"
     if not target.shape and not node.shape:
-        factor = amount(partial)
+        factor = exact(partial)
         factor = f"({factor})" if factor.startswith("-") else factor
-        product += f" = {amount(target.gradient)} × {factor}"
-    lines.append(("formula", f"{product} = {amount(edge.passed)}"))
+        product += f" = {exact(target.gradient)} × {factor}"
+    lines.append(("formula", f"{product} {_is(edge.passed)}"))
     return lines

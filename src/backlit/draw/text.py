@@ -45,6 +45,8 @@ def _numbers(node: Node, backward: bool, uses: int) -> tuple[str, str, str]:
         value = ""
     gradient = f"← {amount(node.gradient)}" if backward and node.gradient is not None else ""
     notes = [f"the sum of {uses} paths"] if gradient and uses > 1 and not node.folded else []
+    if gradient and not uses and not node.is_output:
+        notes.append("nothing flows to it")
     if node.shape and node.value is node.last._data:
         notes.append(f"shape {node.shape}")
     if node.folded:

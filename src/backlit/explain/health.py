@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -24,6 +25,7 @@ from backlit.explain.naming import Spot
 
 SCHEMA = "backlit.health/1"
 _SHOWN = 24
+_WIDTH = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,9 +273,11 @@ def _table(layers: Sequence[Layer]) -> list[str]:
             + ["" if layer.spot is None else f"{layer.spot.file}:{layer.spot.line}"]
         )
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return [
-        "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    lines = [
+        "  " + "  ".join(f"{cell:{'>' if i in (3, 4) else '<'}{widths[i]}}" for i, cell in enumerate(row)).rstrip()
+        for row in rows
     ]
+    return [*lines, "  activation and gradient: root mean squares over each array"]
 
 
 def _shape(shape: tuple[int, ...]) -> str:
