@@ -44,7 +44,8 @@ Where arrays meet, a gradient is a sum: this weight serves all three rows of `X`
 and `.follow(1)` goes on along the first of them, to the loss. Without `index=` it shows the array as a whole.""",
     "cross_entropy": """\
 Famous simplifications are recognised. Here: what softmax and cross entropy send back is the predicted probability
-minus 1 for the right class, and nothing needs to be divided.""",
+minus what it should have been, which is 1 for the right class and 0 for the others. The mean over two rows makes it
+half of that.""",
     "cut": """\
 `None` means that no gradient can flow. There is always a place where it was cut.""",
     "dead": """\
@@ -61,7 +62,7 @@ entries add up to the gradient.""",
 Paths double at each fork. They are counted, not walked, so this takes milliseconds; the rest is exact, too.""",
     "xor": """\
 `health` looks at a whole backward pass at once. This network of two hidden units was trained on XOR from an unlucky
-start and is stuck. `health` says at what, and what to do.""",
+start and is stuck. `health` says where, and what to do.""",
     "formula": """\
 `derive` differentiates the function, not the number. Its source runs with NumPy alone.""",
     "by_hand": """\

@@ -12,7 +12,6 @@ p = bl.softmax(logits, axis=1)
 loss = -bl.mean(bl.log(p[np.arange(4), labels]))
 
 
-
 def my_backward():  # with two mistakes
     dlogits = p.data.copy()
     dlogits[np.arange(4), labels] -= 1

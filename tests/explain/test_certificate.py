@@ -329,7 +329,9 @@ def certificates(draw: Any) -> dict[str, Any]:
     for x in leaves:
         out = out + x * values[len(values) // 2]
     told = certificate(out).to_dict()
-    assert judge(told).certified
+    verdict = judge(told)
+    assert verdict.fault is None
+    assume(verdict.certified)  # two numbers that tie in a maximum, each rounded, cannot be told to tie
     return told
 
 
@@ -375,8 +377,9 @@ def test_any_op_that_is_another_is_named(told: dict[str, Any], data: st.DataObje
     assume(abs(getattr(bl, same["op"])(*inputs).data - float.fromhex(row["value"])) > 1e-9)
     row["op"] = other
     verdict = judge(told)
-    assert verdict.fault is not None
-    assert (verdict.fault.node, verdict.fault.step) == (row["id"], "its value")
+    assert not verdict.certified
+    if verdict.fault is not None:  # else the other op is at a jump there, which is said
+        assert (verdict.fault.node, verdict.fault.step) == (row["id"], "its value")
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))

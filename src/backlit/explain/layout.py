@@ -27,8 +27,8 @@ def text(steps: Steps, width: int = 80) -> str:
     if steps.forward:
         blocks += [[_FORWARD], _forward(steps, width)]
     if steps.backward:
-        blocks += [[_BACKWARD], _meaning(steps, width), *_backward(steps, width)]
-    blocks += [[_TABLE], _table(steps, width), _after_table(steps, width)]
+        blocks += [[_BACKWARD], _paragraph(meaning(steps), width), *_backward(steps, width)]
+    blocks += [[_TABLE], _table(steps, width), [line for said in remarks(steps) for line in _paragraph(said, width)]]
     return "\n\n".join("\n".join(line.rstrip() for line in block) for block in blocks if block)
 
 
@@ -60,7 +60,7 @@ def _packed(items: Sequence[str], width: int, indent: str) -> list[str]:
     return [*lines, line] if line else lines
 
 
-def _value(x: Any) -> str:
+def value_text(x: Any) -> str:
     return f"{equals(x)} {number_text(x)}"
 
 
@@ -76,7 +76,7 @@ def _chain(pieces: Sequence[str], value: Any) -> list[str]:
     for piece in pieces:
         if piece not in shown and piece != number_text(value):
             shown.append(piece)
-    return [*shown[:1], *(f"= {piece}" for piece in shown[1:]), _value(value)]
+    return [*shown[:1], *(f"= {piece}" for piece in shown[1:]), value_text(value)]
 
 
 def _one_line(indent: str, chain: Iterable[str], width: int, after: str = "") -> list[str]:
@@ -103,13 +103,13 @@ def _one_line(indent: str, chain: Iterable[str], width: int, after: str = "") ->
 
 
 def _head(steps: Steps, width: int) -> list[str]:
-    given = [f"{name} {_value(value)}" for name, value in steps.inputs]
+    given = [f"{name} {value_text(value)}" for name, value in steps.inputs]
     lines = textwrap.wrap(steps.expression, width, subsequent_indent="  ", break_on_hyphens=False)
     return [*lines, *_packed(given, width, "  at  ")]
 
 
 def _forward(steps: Steps, width: int) -> list[str]:
-    rows = [_forward_pieces(step) for step in steps.forward]
+    rows = [forward_pieces(step) for step in steps.forward]
     columns = [max(len(row[i]) for row in rows) for i in range(3)]
     aligned = []
     for name, symbols, numbers, value in rows:
@@ -127,27 +127,27 @@ def _forward(steps: Steps, width: int) -> list[str]:
     return aligned
 
 
-def _forward_pieces(step: ForwardStep) -> tuple[str, str, str, str]:
+def forward_pieces(step: ForwardStep) -> tuple[str, str, str, str]:
     symbols, numbers = step.formula.text, step.formula.numbers
     return (
         step.label,
         symbols,
         "" if numbers in (symbols, number_text(step.value)) else numbers,
-        _value(step.value),
+        value_text(step.value),
     )
 
 
 # -- backward ------------------------------------------------------------------------------------------------
 
 
-def _meaning(steps: Steps, width: int) -> list[str]:
+def meaning(steps: Steps) -> str:
+    """What the backward pass is, in two sentences."""
     y = steps.output
-    words = (
+    return (
         f"x.grad stands for ∂{y}/∂x: how fast {y} changes when x does. Each value passes its gradient on to "
         "what it was computed from, times the local partial: that is the chain rule. "
-        f"It starts with {y}.grad~=~1."
+        f"It starts with {y}.grad\u00a0=\u00a01."
     )
-    return [line.replace("~", " ") for line in _paragraph(words, width)]
 
 
 def _backward(steps: Steps, width: int) -> list[list[str]]:
@@ -174,7 +174,7 @@ Pair = tuple[list[str], list[str]]  # the local partial and the product, each a 
 
 
 def _pair(step: BackwardStep, part: Part) -> Pair:
-    return _local(step, part), _product(step, part)
+    return local(step, part), product(step, part)
 
 
 def _aligned(pairs: list[Pair]) -> list[Pair]:
@@ -201,44 +201,44 @@ def _column(pairs: list[Pair], width: int) -> int:
     return column
 
 
-def _local(step: BackwardStep, part: Part) -> list[str]:
+def local(step: BackwardStep, part: Part) -> list[str]:
     """The local partial, as formula and number."""
     if part.partial is None and part.partial_value is None:
         return []
     which = f" ({part.which})" if part.which else ""
     head = f"∂{step.label}/∂{part.target}{which}"
     if part.partial is None:
-        return [head, _value(part.partial_value)]
+        return [head, value_text(part.partial_value)]
     chain = _chain([head, part.partial.text, part.partial.numbers], part.partial_value)
     if part.partial.because:
         chain[-1] += f" because {' and '.join(part.partial.because)}"
     return chain
 
 
-def _product(step: BackwardStep, part: Part) -> list[str]:
+def product(step: BackwardStep, part: Part) -> list[str]:
     """What the input gets: the gradient that arrives times the local partial."""
     target = f"{part.target}.grad"
     if not part.flows:
         return [f"{target} gets nothing: {part.silence}"]
     sign = "+=" if part.shared else "="
     if part.partial_value is None:
-        return [target, f"{sign} {step.label}.grad, carried back through {step.op}", _value(part.gradient)]
+        return [target, f"{sign} {step.label}.grad, carried back through {step.op}", value_text(part.gradient)]
     factors = f"{sign} {step.label}.grad × ∂{step.label}/∂{part.target}"
     if shape_of(part.gradient) != shape_of(step.gradient):
         return [
             target,
             f"{factors}, summed over the axes along which it was broadcast",
-            _value(part.gradient),
+            value_text(part.gradient),
         ]
     numbers = f"= {number_text(step.gradient)} × {_beside(part.partial_value)}"
-    return [target, factors, numbers, _value(part.gradient)]
+    return [target, factors, numbers, value_text(part.gradient)]
 
 
 def _join(join: Join, width: int) -> list[str]:
     terms = " + ".join([number_text(join.terms[0]), *map(_beside, join.terms[1:])])
     return _one_line(
         "    ",
-        [f"{join.target}.grad", f"= {terms}", _value(join.total)],
+        [f"{join.target}.grad", f"= {terms}", value_text(join.total)],
         width,
         f"   the sum: {len(join.terms)} paths join in {join.target}",
     )
@@ -250,7 +250,7 @@ def _join(join: Join, width: int) -> list[str]:
 def _table(steps: Steps, width: int) -> list[str]:
     rows = [("input", "value", "gradient", "nudging gives")]
     rows += [
-        (row.label, number_text(row.value), number_text(row.gradient), _nudging(row)) for row in steps.table
+        (row.label, number_text(row.value), number_text(row.gradient), nudging(row)) for row in steps.table
     ]
     columns = [max(len(row[i]) for row in rows) for i in range(4)]
     gap = "   " if sum(columns) + 2 + 9 <= width else " "
@@ -260,7 +260,7 @@ def _table(steps: Steps, width: int) -> list[str]:
     ]
 
 
-def _nudging(row: Row) -> str:
+def nudging(row: Row) -> str:
     if row.verdict == "kink" and row.below is not None and row.above is not None:
         sides = ((row.below, "below"), (row.above, "above"))
         return ", ".join(f"{number_text(x)} {side}" if isfinite(x) else f"a jump {side}" for x, side in sides)
@@ -269,28 +269,26 @@ def _nudging(row: Row) -> str:
     return number_text(row.nudging)
 
 
-def _after_table(steps: Steps, width: int) -> list[str]:
+def remarks(steps: Steps) -> list[str]:
+    """What is to be said below the table."""
     y = steps.output
     nudged = [row for row in steps.table if row.nudging is not None or row.verdict == "kink"]
-    lines: list[str] = []
+    said: list[str] = []
     if nudged:
-        said = f"Nudging moves an input a little both ways and sees how far {y} moves. It knows no rules."
+        said.append(f"Nudging moves an input a little both ways and sees how far {y} moves. It knows no rules.")
         verdicts = {row.verdict for row in steps.table}
         if verdicts == {"agrees"}:
-            said += " It agrees with every gradient." if len(steps.table) > 1 else " It agrees."
-        lines += _paragraph(said, width)
-    for note in _about_rows(steps):
-        lines += _paragraph(note, width)
+            said[0] += " It agrees with every gradient." if len(steps.table) > 1 else " It agrees."
+    said += _about_rows(steps)
     if steps.example is not None:
         e = steps.example
         promised, change = number_text(e.promised), number_text(e.change)
         really = "and so it does" if promised == change else f"and it changes by {change}"
-        lines += _paragraph(
+        said.append(
             f"For example, if {e.label} rises by {number_text(e.raised_by)}, its gradient promises that {y} "
-            f"changes by about {promised}, {really}.",
-            width,
+            f"changes by about {promised}, {really}."
         )
-    return lines + [line for note in steps.notes for line in _paragraph(note, width)]
+    return [*said, *steps.notes]
 
 
 def _about_rows(steps: Steps) -> list[str]:

@@ -79,7 +79,7 @@ def ceiling(found: Sequence[Factor]) -> tuple[str, ...]:
     count = sum(factor.through == "sigmoid" for factor in found)
     if count < 2 or any(abs(factor.factor) > 0.25 for factor in found if factor.through == "sigmoid"):
         return ()
-    most = number_text(0.25**count, 2)
+    most = number_text(0.25**count, 3)
     return (
         f"the slope of sigmoid is nowhere above 1/4, so {count} of them let through at most (1/4)**{count} = {most} of "
         "a gradient. tanh (slope up to 1), relu, normalisation or residual connections let more through.",

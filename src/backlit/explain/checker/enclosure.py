@@ -36,12 +36,16 @@ def enclosed(document: Document) -> list[Gradient]:
     """Each recorded gradient beside the range in which the true one lies. Raises StuckError."""
     nodes, active = document.nodes, active_nodes(document)
     values: list[Range] = []
+    known: dict[tuple[str, tuple[int, ...]], Range] = {}  # what is computed alike is one number, and ties with itself
     for at, node in enumerate(nodes):
         if node.op in LEAVES:
             values.append(Range(node.value))
             continue
         try:
-            values.append(value_of(node.op, [values[i] for i in node.inputs]))
+            key = node.op, node.inputs
+            if key not in known:
+                known[key] = value_of(node.op, [values[i] for i in node.inputs])
+            values.append(known[key])
         except ArithmeticError as error:
             raise StuckError(at, error) from None
     gradients: dict[int, Range] = {document.output: rational(1)}
