@@ -59,7 +59,8 @@ A gradient is a product along each path. Twelve factors below one quarter make a
 `paths` takes the gradient apart the other way: one entry for each way from the output to `x`, heaviest first. The
 entries add up to the gradient.""",
     "many_paths": """\
-Paths double at each fork. They are counted, not walked, so this takes milliseconds; the rest is exact, too.""",
+Paths double at each fork. They are counted, not walked, so this takes a fraction of a second, and
+the rest is exact, too.""",
     "xor": """\
 `health` looks at a whole backward pass at once. This network of two hidden units was trained on XOR from an unlucky
 start and is stuck. `health` says where, and what to do.""",
@@ -67,7 +68,7 @@ start and is stuck. `health` says where, and what to do.""",
 `derive` differentiates the function, not the number. Its source runs with NumPy alone.""",
     "by_hand": """\
 For those who write the backward pass themselves, which everyone should do once. `by_hand` compares, and where something
-is wrong it tries repairs until one fits. A longer one, a whole network with 28 intermediate values:
+is wrong it tries repairs until one fits. A longer one, a whole network with 26 gradients:
 [by_hand.py](../examples/by_hand.py).""",
     "certified": """\
 A certificate holds every number of the derivation. Another program, which shares no code with the engine and computes

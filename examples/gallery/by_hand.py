@@ -5,7 +5,8 @@ import numpy as np
 import backlit as bl
 
 rng = np.random.default_rng(0)
-X, labels = rng.normal(size=(4, 3)), np.array([0, 1, 1, 0])
+X = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 1.0]])
+labels = np.array([0, 1, 1, 0])
 W, b = bl.Parameter(rng.normal(size=(3, 2))), bl.Parameter(np.zeros(2))
 logits = X @ W + b
 p = bl.softmax(logits, axis=1)

@@ -18,7 +18,7 @@ def nets(draw: st.DrawFn) -> tuple[list[tuple[float, float]], list[tuple[int, in
 
 
 def crossings(layout: Layout) -> int:
-    """Crossings of the routes, counted gap by gap by brute force; edges of one source share their ways and do not count."""
+    """Crossings of the routes, by brute force; edges of one source share their ways and do not count."""
     pieces = [(start, end) for route in layout.routes for start, end in zip(route[::2], route[1::2], strict=True)]
     found = 0
     for i, ((x, y), (x2, y2)) in enumerate(pieces):

@@ -207,7 +207,7 @@ def test_search_for_a_composite_leaves_it_folded() -> None:
 def test_search_for_nan_finds_numbers() -> None:
     x = bl.Value([1.0, -1.0], name="x")
     y = named(bl.log(x), "y").sum()
-    assert [each.name for each in draw(y, search="nan", depth=9).picture.nodes if each.hits][0] == "y"
+    assert next(each.name for each in draw(y, search="nan", depth=9).picture.nodes if each.hits) == "y"
 
 
 def test_composites_are_folded_by_default_and_opened_by_depth() -> None:
@@ -264,7 +264,7 @@ def test_text_gives_the_tree() -> None:
 
 
 def test_drawing_something_else_is_refused() -> None:
-    with pytest.raises(bl.ConversionError, match="expected a backlit.Value, got float"):
+    with pytest.raises(bl.ConversionError, match=r"expected a backlit\.Value, got float"):
         draw(3.0)  # type: ignore[arg-type]
 
 

@@ -27,10 +27,10 @@ def xor_report(run: XorRun, width: int) -> Group:
 
 
 def losses(run: XorRun) -> Text:
-    """The loss at steps 1, 10, 100, … and after the last update."""
+    """The loss before the updates of steps 1, 10, 100, … and after the last one."""
     steps = [10**n for n in range(len(str(run.done))) if 10**n <= run.done]
     shown = [f"{run.loss_at(step):.6f}" for step in steps] + [f"{run.final_loss:.6f}"]
-    return display.table(["before step", *(f"{step:,}" for step in steps), "at the end"], [["loss", *shown]], 1)
+    return display.table(["at step", *(f"{step:,}" for step in steps), "end"], [["loss", *shown]], 1)
 
 
 def truth_table(run: XorRun) -> Text:

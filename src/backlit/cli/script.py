@@ -21,7 +21,7 @@ from backlit.core.errors import DataError
 SCRIPT_FAILED = 1
 """The exit code where the script itself ends with an error."""
 
-_PACKAGE = str(Path(__file__).parents[1])
+_OURS = (str(Path(__file__).parents[1]), str(Path(runpy.__file__)), "<frozen runpy>")
 
 
 def split(target: str) -> tuple[Path, str]:
@@ -88,15 +88,23 @@ def _names_at_the_end(trace: TracebackType | None, file: str) -> Mapping[str, An
 
 
 def _of_the_script(error: traceback.TracebackException, file: str) -> traceback.TracebackException:
-    """The same with the frames from the script on, without those of what runs it and of Backlit itself."""
+    """The same with the frames from the script on, without those of what runs it and of Backlit itself.
+
+    A cause that lies in Backlit alone is left out: the message says it already.
+    """
     frames = list(error.stack)
-    first = next((i for i, frame in enumerate(frames) if frame.filename == file), len(frames))
-    error.stack[:] = [frame for frame in frames[first:] if not frame.filename.startswith(_PACKAGE)]
-    if not error.stack:
-        error.stack = None  # type: ignore[assignment]  # then no "Traceback" is written
-    for other in (error.__cause__, error.__context__, *(error.exceptions or ())):
-        if other is not None:
-            _of_the_script(other, file)
+    first = next((i for i, frame in enumerate(frames) if frame.filename == file), 0)
+    shown = [frame for frame in frames[first:] if not frame.filename.startswith(_OURS)]
+    error.stack[:] = shown
+    if error.__cause__ is not None and not _of_the_script(error.__cause__, file).stack:
+        error.__cause__ = None
+        error.__suppress_context__ = True
+    if error.__context__ is not None and not _of_the_script(error.__context__, file).stack:
+        error.__context__ = None
+    for each in error.exceptions or ():
+        _of_the_script(each, file)
+    if not shown:
+        error.stack = None  # type: ignore[assignment]  # then no "Traceback" is written above it
     return error
 
 

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from backlit.cli import screen, script
 from backlit.core.errors import DataError
+
+if TYPE_CHECKING:
+    from backlit.explain.explanation import Explanation
 
 
 def register(app: typer.Typer) -> None:
@@ -56,6 +61,8 @@ def why(
     path, name = script.split(target)
     names = script.run(path, arguments or ())
     x = _value(name, names, path)
+    if x.name is None:
+        x.name = name  # it is spoken of as it was asked for: `layers[0].W`, and not `self.W`
     output = None if of is None else _value(of, names, path)
     answer = explained(x, output, place, top, opened)
     if any(finding.kind == "no backward" for finding in answer.findings):
@@ -69,7 +76,7 @@ def why(
     elif html is not None:
         screen.write(html, answer.html())
     else:
-        screen.show(answer.text(screen.width()))
+        screen.show(_for_the_terminal(answer, target).text(screen.width()))
 
 
 def _place(text: str) -> tuple[int, ...]:
@@ -93,6 +100,16 @@ def _value(name: str, names: Mapping[str, Any], path: Path) -> Any:
     raise DataError(
         f"`{name}` is of type {type(found).__name__}, not a value of a graph, so it has no gradient to explain.{known}"
     )
+
+
+def _for_the_terminal(answer: Explanation, target: str) -> Explanation:
+    """The same, where it says what to call next, with the command in place of the Python."""
+
+    def command(call: re.Match[str]) -> str:
+        return f"`backlit why {shlex.quote(target)} --index {call[1].replace(' ', '').rstrip(',')}`"
+
+    story = tuple(re.sub(r"\bwhy\(.+?, index=\((\d[\d, ]*)\)\)", command, said) for said in answer.story)
+    return replace(answer, story=story)
 
 
 def _no_backward(name: str, names: Mapping[str, Any], path: Path) -> str:

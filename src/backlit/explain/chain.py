@@ -353,6 +353,6 @@ def _judged(side: Sides, gradient: float, label: str, output: str) -> Check:
     shown = number_text(side.value)
     if not agrees or side.error > 1e-6 * abs(side.value):
         shown += f" ± {number_text(side.error, 1)}"
-    said = f"{moved} changes {'as much' if shown == '1' else f'{shown} times as much'}"
+    said = f"{moved} changes {'by as much' if shown == '1' else f'{shown} times as much'}"
     return Check(side.value, side.error, "agrees" if agrees else "differs",
                  f"{said}: nudging {'agrees' if agrees else 'DIFFERS'}.")  # fmt: skip

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from backlit.core.numbers import dtype_of, quietly, shape_of, strong
 from backlit.core.op import Elementwise, Linear, Special
 from backlit.core.value import INACTIVE, as_user_sees, current, describe, inputs_of, leaf
 from backlit.core.walk import descendants, toposort
-from backlit.explain import layout, typeset
+from backlit.explain import layout, steps_html, typeset
 from backlit.explain.expression import Evaluated
 from backlit.explain.formula import (
     Formula,
@@ -41,7 +42,7 @@ MAX_WORK = 2_000_000  # nodes computed again, for nudging in all
 
 @dataclass(frozen=True)
 class Derivation(Steps):
-    """The steps of a derivation, and ways to write them: `print` it, `.latex()`, `.to_dict()`."""
+    """The steps of a derivation. `print` it, `.latex()`, `.html()`, `.to_dict()`, as with an `Explanation`."""
 
     def __str__(self) -> str:
         return self.text()
@@ -53,6 +54,19 @@ class Derivation(Steps):
     def latex(self) -> str:
         """The derivation as one `aligned` environment of LaTeX."""
         return typeset.latex(self)
+
+    def html(self, path: str | Path | None = None) -> str:
+        """The derivation as a page that needs nothing else, and written to `path` if one is given."""
+        page = steps_html.page(self)
+        if path is not None:
+            Path(path).write_text(page, encoding="utf-8")
+        return page
+
+    def _repr_html_(self) -> str:
+        return steps_html.fragment(self)
+
+    def _repr_latex_(self) -> str:
+        return f"$\\displaystyle {self.latex()}$"
 
     def to_dict(self) -> dict[str, Any]:
         """The derivation as plain data that JSON can hold; `backlit.explain.steps` names the fields."""
@@ -169,9 +183,7 @@ class _Teller:
                 if each not in nodes:
                     known = ", ".join(self.labels[node] for node in self.variables)
                     text = self._expression()[0]
-                    raise GraphError(
-                        f"explain: `{each}` does not occur in {text}; its variables are {known}."
-                    )
+                    raise GraphError(f"explain: `{each}` does not occur in {text}; its variables are {known}.")
                 node = nodes[each]
             else:
                 node = current(each)
@@ -197,9 +209,7 @@ class _Teller:
         text, latex = self._expression()
         forward = tuple(self._forward(node) for node in self.order if node._op is not None)
         gradients, backward = quietly(self._backward)
-        table, example = (
-            quietly(self._table, gradients) if self.nudged else (self._plain_table(gradients), None)
-        )
+        table, example = quietly(self._table, gradients) if self.nudged else (self._plain_table(gradients), None)
         return Derivation(
             expression=text,
             expression_latex=latex,
@@ -227,9 +237,7 @@ class _Teller:
 
     def _formula(self, node: Value) -> Formula:
         found = formula(node, self._names(inputs_of(node)))
-        spelled = (
-            self.read.places[node].text.partition("(")[0] if self.read and node in self.read.places else ""
-        )
+        spelled = self.read.places[node].text.partition("(")[0] if self.read and node in self.read.places else ""
         name = FOLDED.get(spelled.strip())
         if name is None or node._op is None or node._op.name != name:
             return found
@@ -436,8 +444,6 @@ def _example(label: str, x: Value, gradient: float, replay: Replay) -> Example |
     """The change of the output when an input is raised by about a thousandth of its size."""
     size = abs(float(x._data)) or 1.0
     by = 10.0 ** (np.floor(np.log10(size)) - 3)
-    change = float(
-        replay.at(x.dtype.type(float(x._data) + by) if type(x._data) is not float else x._data + by)
-    )
+    change = float(replay.at(x.dtype.type(float(x._data) + by) if type(x._data) is not float else x._data + by))
     change -= float(replay.output._data)
     return Example(label, float(by), gradient * float(by), change) if np.isfinite(change) else None

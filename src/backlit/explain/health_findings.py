@@ -199,7 +199,8 @@ def plateau(found: Plateau | None, loss: float, left: float, is_blocked: bool) -
             if whole
             else f"gives only {len(found.groups)} different answers to {found.examples} examples"
         )
-        + f" ({'; '.join(told)}). Their pulls cancel, so no parameter moves, though none of these answers is near its target."
+        + f" ({'; '.join(told)}). Their pulls cancel, so no parameter moves, though none of these answers is near "
+        "its target."
     )
     remedy = (
         "The units that could tell them apart are blocked: see to those first."

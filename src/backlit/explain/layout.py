@@ -36,7 +36,8 @@ def text(steps: Steps, width: int = 80) -> str:
 
 
 def _paragraph(sentence: str, width: int, indent: str = "  ") -> list[str]:
-    return textwrap.wrap(
+    """A sentence broken into lines, but not at its no-break spaces."""
+    lines = textwrap.wrap(
         sentence,
         width,
         initial_indent=indent,
@@ -44,6 +45,7 @@ def _paragraph(sentence: str, width: int, indent: str = "  ") -> list[str]:
         break_long_words=False,
         break_on_hyphens=False,
     )
+    return [line.replace("\u00a0", " ") for line in lines]
 
 
 def _packed(items: Sequence[str], width: int, indent: str) -> list[str]:
@@ -61,6 +63,7 @@ def _packed(items: Sequence[str], width: int, indent: str) -> list[str]:
 
 
 def value_text(x: Any) -> str:
+    """`= 2`, or `≈ 0.333` where the number shown is rounded."""
     return f"{equals(x)} {number_text(x)}"
 
 
@@ -120,14 +123,13 @@ def _forward(steps: Steps, width: int) -> list[str]:
         aligned = [
             line
             for name, symbols, numbers, value in rows
-            for line in _one_line(
-                "  ", [name, f"= {symbols}", *([f"= {numbers}"] if numbers else []), value], width
-            )
+            for line in _one_line("  ", [name, f"= {symbols}", *([f"= {numbers}"] if numbers else []), value], width)
         ]
     return aligned
 
 
 def forward_pieces(step: ForwardStep) -> tuple[str, str, str, str]:
+    """Label, symbols, numbers (if they say more) and value."""
     symbols, numbers = step.formula.text, step.formula.numbers
     return (
         step.label,
@@ -164,7 +166,9 @@ def _backward(steps: Steps, width: int) -> list[list[str]]:
             else:
                 block += _one_line("    ", left, width) if left else []
                 block += _one_line("    ", right, width)
-        block += [line for join in step.joins for line in _join(join, width)]
+        for join in step.joins:
+            chain, words = joined(join)
+            block += _one_line("    ", chain, width, f"   {words}")
         block += [line for note in step.notes for line in _paragraph(f"Note: {note}", width, "    ")]
         blocks.append(block)
     return blocks
@@ -183,9 +187,7 @@ def _aligned(pairs: list[Pair]) -> list[Pair]:
         return pairs
     lefts = max(len(left[0]) for left, _ in pairs)
     rights = max(len(right[0]) for _, right in pairs)
-    return [
-        ([f"{left[0]:{lefts}}", *left[1:]], [f"{right[0]:{rights}}", *right[1:]]) for left, right in pairs
-    ]
+    return [([f"{left[0]:{lefts}}", *left[1:]], [f"{right[0]:{rights}}", *right[1:]]) for left, right in pairs]
 
 
 def _column(pairs: list[Pair], width: int) -> int:
@@ -234,14 +236,11 @@ def product(step: BackwardStep, part: Part) -> list[str]:
     return [target, factors, numbers, value_text(part.gradient)]
 
 
-def _join(join: Join, width: int) -> list[str]:
+def joined(join: Join) -> tuple[list[str], str]:
+    """The sum where paths join, and what it is in words."""
     terms = " + ".join([number_text(join.terms[0]), *map(_beside, join.terms[1:])])
-    return _one_line(
-        "    ",
-        [f"{join.target}.grad", f"= {terms}", value_text(join.total)],
-        width,
-        f"   the sum: {len(join.terms)} paths join in {join.target}",
-    )
+    words = f"the sum: {len(join.terms)} paths join in {join.target}"
+    return [f"{join.target}.grad", f"= {terms}", value_text(join.total)], words
 
 
 # -- the table -----------------------------------------------------------------------------------------------
@@ -249,18 +248,16 @@ def _join(join: Join, width: int) -> list[str]:
 
 def _table(steps: Steps, width: int) -> list[str]:
     rows = [("input", "value", "gradient", "nudging gives")]
-    rows += [
-        (row.label, number_text(row.value), number_text(row.gradient), nudging(row)) for row in steps.table
-    ]
+    rows += [(row.label, number_text(row.value), number_text(row.gradient), nudging(row)) for row in steps.table]
     columns = [max(len(row[i]) for row in rows) for i in range(4)]
     gap = "   " if sum(columns) + 2 + 9 <= width else " "
     return [
-        "  " + gap.join((f"{a:{columns[0]}}", f"{b:>{columns[1]}}", f"{c:>{columns[2]}}", d))
-        for a, b, c, d in rows
+        "  " + gap.join((f"{a:{columns[0]}}", f"{b:>{columns[1]}}", f"{c:>{columns[2]}}", d)) for a, b, c, d in rows
     ]
 
 
 def nudging(row: Row) -> str:
+    """What nudging gives, in the table."""
     if row.verdict == "kink" and row.below is not None and row.above is not None:
         sides = ((row.below, "below"), (row.above, "above"))
         return ", ".join(f"{number_text(x)} {side}" if isfinite(x) else f"a jump {side}" for x, side in sides)

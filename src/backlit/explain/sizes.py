@@ -80,10 +80,8 @@ def ceiling(found: Sequence[Factor]) -> tuple[str, ...]:
     if count < 2 or any(abs(factor.factor) > 0.25 for factor in found if factor.through == "sigmoid"):
         return ()
     most = number_text(0.25**count, 3)
-    return (
-        f"the slope of sigmoid is nowhere above 1/4, so {count} of them let through at most (1/4)**{count} = {most} of "
-        "a gradient. tanh (slope up to 1), relu, normalisation or residual connections let more through.",
-    )
+    said = f"the slope of sigmoid is at most 1/4, so {count} of them let through at most (1/4)**{count} = {most}"
+    return (f"{said} of a gradient. tanh (slope up to 1), relu, normalisation and residual connections let more pass.",)
 
 
 def factors(names: Names, path: list[Hop], seed: float) -> tuple[Factor, ...]:

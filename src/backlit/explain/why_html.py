@@ -37,19 +37,29 @@ STYLE = """
 
 def page(answer: Answer, depth: int) -> str:
     """A whole page. depth: so many times over can terms be opened."""
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        '<meta name="color-scheme" content="light dark">'
-        f"<title>why {escape(answer.subject)}</title><style>body{{margin:0}}.backlit-why{{padding:1.5rem;margin:auto}}"
-        "@media (prefers-color-scheme:dark){body{background:#0d1117}}</style></head><body>"
-        f"{fragment(answer, depth)}</body></html>\n"
-    )
+    return whole_page(f"why {answer.subject}", fragment(answer, depth))
 
 
 def fragment(answer: Answer, depth: int) -> str:
     """What a notebook shows."""
-    return f'<style>{STYLE}</style><main class="backlit-why">{_answer(answer, depth, "h1")}</main>'
+    return framed(_answer(answer, depth, "h1"))
+
+
+def whole_page(title: str, body: str) -> str:
+    """A page that needs no other file, around what `framed` gives."""
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width,initial-scale=1">'
+        '<meta name="color-scheme" content="light dark">'
+        f"<title>{escape(title)}</title><style>body{{margin:0}}.backlit-why{{padding:1.5rem;margin:auto}}"
+        "@media (prefers-color-scheme:dark){body{background:#0d1117}}</style></head><body>"
+        f"{body}</body></html>\n"
+    )
+
+
+def framed(body: str) -> str:
+    """The body with its style."""
+    return f'<style>{STYLE}</style><main class="backlit-why">{body}</main>'
 
 
 def _answer(answer: Answer, depth: int, heading: str) -> str:
@@ -80,14 +90,16 @@ def _spot(spot: Spot | None, again: bool = False) -> str:
     return f'<span class="spot">{escape(shown)}</span>'
 
 
-def _row(cells: Iterable[str], kinds: Sequence[str] = ()) -> str:
+def row(cells: Iterable[str], kinds: Sequence[str] = ()) -> str:
+    """A row of a table; the cells are HTML. kinds: the classes of the cells, `n` for numbers."""
     shown = list(cells)
     marks = [*kinds, *[""] * len(shown)]
     tags = (f'<td class="{mark}">' if mark else "<td>" for mark in marks)
     return f"<tr>{''.join(f'{tag}{cell}</td>' for tag, cell in zip(tags, shown, strict=False))}</tr>"
 
 
-def _table(head: Sequence[str], rows: Iterable[str]) -> str:
+def table(head: Sequence[str], rows: Iterable[str]) -> str:
+    """A table of rows under headings, which are text."""
     top = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in head)
     return f"<table><thead><tr>{top}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
 
@@ -102,7 +114,7 @@ def _lines(lines: Sequence[Line]) -> str:
             )
         because = f" because {' and '.join(line.because)}" if line.because else ""
         rule = f'<span class="rule">{escape(line.rule)}</span>'
-        rows.append(_row([escape(line.left), escape(chain_text(line) + because), rule]))
+        rows.append(row([escape(line.left), escape(chain_text(line) + because), rule]))
     return f"<table><tbody>{''.join(rows)}</tbody></table>"
 
 
@@ -113,22 +125,22 @@ def _bar(value: float, share: float) -> str:
 
 def _sum(answer: Answer, total: Sum, depth: int) -> str:
     rows = [
-        _row([str(t.number), escape(t.label), escape(term_text(t)), number_text(t.value), _bar(t.value, t.share)],
+        row([str(t.number), escape(t.label), escape(term_text(t)), number_text(t.value), _bar(t.value, t.share)],
              ["n", "", "", "n"])
         for t in total.terms
     ]  # fmt: skip
     others = total.count - len(total.terms)
     if others:
         bar = _bar(total.rest, total.rest_share)
-        rows.append(_row(["", f"the other {others}", "", number_text(total.rest), bar], ["", "", "", "n"]))
-    rows.append(_row(["", "<b>sum</b>", "", f"<b>{number_text(total.total)}</b>", ""], ["", "", "", "n"]))
-    parts = [_table(("#", "through", "cotangent × local derivative", "contributes", "share"), rows)]
+        rows.append(row(["", f"the other {others}", "", number_text(total.rest), bar], ["", "", "", "n"]))
+    rows.append(row(["", "<b>sum</b>", "", f"<b>{number_text(total.total)}</b>", ""], ["", "", "", "n"]))
+    parts = [table(("#", "through", "cotangent × local derivative", "contributes", "share"), rows)]
     if total.groups:
-        groups = [
-            _row([escape(g.label), number_text(g.value), _bar(g.value, g.share)], ["", "n"]) for g in total.groups
-        ]
-        parts.append(_table(("added up by", "contributes", "share"), groups))
-    parts += [f"<p><small>Note: {escape(note)}</small></p>" for note in dict.fromkeys(t.note for t in total.terms if t.note)]
+        groups = [row([escape(g.label), number_text(g.value), _bar(g.value, g.share)], ["", "n"]) for g in total.groups]
+        parts.append(table(("added up by", "contributes", "share"), groups))
+    parts += [
+        f"<p><small>Note: {escape(note)}</small></p>" for note in dict.fromkeys(t.note for t in total.terms if t.note)
+    ]
     for term in total.terms if depth > 0 else ():
         ahead = answer.ahead(term.number)
         if ahead is not None:
@@ -151,10 +163,10 @@ def _picture(p: Picture) -> str:
     facts = [("shape", str(p.shape)), *((name, number_text(x)) for name, x in numbers), ("zeros", str(p.zeros))]
     if p.relative is not None:
         facts.append(("norm, relative to the array's", number_text(p.relative, 3)))
-    shown = "".join(_row([escape(a), escape(b)], ["", "n"]) for a, b in facts)
-    stands = [_row([escape(s.label), number_text(s.value), escape(s.text)], ["", "n"]) for s in p.standouts]
-    table = _table(("stands out", "", ""), stands) if stands else ""
-    return f"<table><tbody>{shown}</tbody></table>{table}"
+    shown = "".join(row([escape(a), escape(b)], ["", "n"]) for a, b in facts)
+    stands = [row([escape(s.label), number_text(s.value), escape(s.text)], ["", "n"]) for s in p.standouts]
+    beside = table(("stands out", "", ""), stands) if stands else ""
+    return f"<table><tbody>{shown}</tbody></table>{beside}"
 
 
 def _factors(answer: Answer) -> str:
@@ -162,5 +174,5 @@ def _factors(answer: Answer) -> str:
     for f in answer.factors:
         through = f"{f.through} → {f.label}" if f.through else f.label
         cells = (escape(through), number_text(f.factor, 4), number_text(f.product, 4), _spot(f.spot))
-        rows.append(_row(cells, ("", "n", "n")))
-    return _table(("through", "factor", "product", ""), rows)
+        rows.append(row(cells, ("", "n", "n")))
+    return table(("through", "factor", "product", ""), rows)

@@ -144,16 +144,15 @@ def _node(row: Any, at: int) -> Node:
     inputs = row.get("inputs", [])
     _need(isinstance(inputs, list), f"{where}: its inputs are {_shown(inputs)}, not a list")
     for x in inputs:
-        _need(type(x) is int and 0 <= x < at, f"{where}: its input {_shown(x)} is not a node before it")
+        if type(x) is not int or not 0 <= x < at:
+            raise MalformedError(f"{where}: its input {_shown(x)} is not a node before it")
     _need(takes(op, len(inputs)), f"{where}: {op} cannot have {len(inputs)} inputs")
     derived = row.get("derived", False)
     _need(isinstance(derived, bool), f"{where}: 'derived' is {_shown(derived)}, neither true nor false")
     name, line = row.get("name", ""), row.get("line", "")
     _need(isinstance(name, str) and isinstance(line, str), f"{where}: its name or line is not text")
     label = f"{where}" + (f", `{_plain(name)}`" if name else "") + f" ({op})" + (f", {_plain(line)}" if line else "")
-    return Node(
-        op, tuple(inputs), _number(row.get("value"), f"{where}: its value"), dtype, derived, _plain(name), label
-    )
+    return Node(op, tuple(inputs), _number(row.get("value"), where, "its value"), dtype, derived, _plain(name), label)
 
 
 def _entry(row: Any, count: int) -> tuple[int, Entry]:
@@ -162,14 +161,19 @@ def _entry(row: Any, count: int) -> tuple[int, Entry]:
     where = f"the gradient by node {at}"
     terms = []
     for term in _list(row, "terms", where):
-        _need(isinstance(term, dict), f"{where}: a term is {_shown(term)}, not an object")
-        through = _index(term.get("through"), count, f"{where}: a term")
+        if not isinstance(term, dict):
+            raise MalformedError(f"{where}: a term is {_shown(term)}, not an object")
+        through = _index(term.get("through"), count, where)
         argument = term.get("argument")
-        _need(type(argument) is int, f"{where}: an argument is {_shown(argument)}, not a whole number")
-        partial, product = (_number(term.get(key), f"{where}: a {key}") for key in ("partial", "product"))
-        running = _number(term["sum"], f"{where}: a sum") if "sum" in term else None
+        if type(argument) is not int:
+            raise MalformedError(f"{where}: an argument is {_shown(argument)}, not a whole number")
+        partial, product = (
+            _number(term.get("partial"), where, "a partial"),
+            _number(term.get("product"), where, "a product"),
+        )
+        running = _number(term["sum"], where, "a sum") if "sum" in term else None
         terms.append(Term(through, argument, partial, product, running))
-    return at, Entry(tuple(terms), _number(row.get("gradient"), where))
+    return at, Entry(tuple(terms), _number(row.get("gradient"), where, "its sum"))
 
 
 def _need(holds: bool, complaint: str) -> None:
@@ -190,7 +194,7 @@ def _index(x: Any, count: int, where: str) -> int:
     return x
 
 
-def _number(x: Any, where: str) -> Fraction:
+def _number(x: Any, where: str, what: str) -> Fraction:
     """An exact number, written as Python's `float.hex` writes it."""
     if isinstance(x, str) and len(x) <= 32:
         try:
@@ -199,7 +203,7 @@ def _number(x: Any, where: str) -> Fraction:
             number = math.nan
         if math.isfinite(number) and number.hex() == x:
             return Fraction(number)
-    raise MalformedError(f"{where} is {_shown(x)}, not a finite number such as '0x1.8000000000000p+1'")
+    raise MalformedError(f"{where}: {what} is {_shown(x)}, not a finite number such as '0x1.8000000000000p+1'")
 
 
 def _shown(x: Any) -> str:

@@ -64,13 +64,14 @@ def enclosed(document: Document) -> list[Gradient]:
                     sizes[x] = UP.add(sizes.get(x, Decimal(0)), term.most)
         except ArithmeticError as error:
             raise StuckError(at, error) from None
-    found = list(_compared(document, gradients, sizes))
     if DOWN.prec < PRECISIONS[-1]:
-        for each in found:
-            width = UP.subtract(each.right.hi, each.right.lo)
-            if UP.scaleb(width, 20) > each.right.most:
-                raise StuckError(each.node, VagueError("its gradient is not known to enough digits"))
-    return found
+        for _, members in document.wrt:
+            for at in members:
+                right = gradients.get(at, ZERO)
+                size = sizes.get(at, right.most) if right.lo <= 0 <= right.hi else right.most
+                if UP.scaleb(UP.subtract(right.hi, right.lo), 20) > size:
+                    raise StuckError(at, VagueError("its gradient is not known to enough digits"))
+    return list(_compared(document, gradients, sizes))
 
 
 def _compared(document: Document, gradients: dict[int, Range], sizes: dict[int, Decimal]) -> Iterator[Gradient]:

@@ -112,6 +112,8 @@ def _fault_in(at: int, entry: Entry, due: dict[tuple[int, int], Range], document
         through, argument = nodes[max(due)[0]], max(due)[1]
         name = f"the term of its gradient through {through.label}, argument {argument}"
         return Fault(at, name, "nothing", f"{shown(due[max(due)])} times the gradient by that node")
+    if running.exact == entry.gradient:
+        return None
     size = total([Range(abs(term.product)) for term in entry.terms]).most
     unit, least = DTYPES[dtype]
     steps = sum(len(nodes[t.through].inputs) if nodes[t.through].derived else 1 for t in entry.terms)
