@@ -5,6 +5,9 @@ by way points (shared by the edges of one source, as the value that they carry i
 by medians, and coordinates. For the last, each layer is put where its neighbours want it: a weighted least-squares
 problem under the constraint that nothing overlaps, which isotonic regression solves exactly.
 
+It is our own because a card's size, the order of a node's inputs, and way points shared by one source must count, and
+because it must run wherever Python does. (fast-sugiyama 0.5 was tried: as fast, but all nodes are points to it.)
+
 The same graph always gets the same layout: nothing is random, and nothing depends on hashes.
 """
 

@@ -143,7 +143,7 @@ class _Maker:
         numbers: list[Written] = []
         for at, x in enumerate(inputs_of(node)):
             number = amount(x._data)
-            written = number, 0 if at and number.startswith("-") else ATOM
+            written = number, 0 if (at and number.startswith("-")) or number.endswith("j") else ATOM
             name = self.names.get(x)
             numbers.append((exact(x._data), written[1]))
             symbols.append(written if name is None else (name, ATOM if _holds_together(name) else SUM))
