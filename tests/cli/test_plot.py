@@ -109,9 +109,7 @@ def test_ticks_stand_where_their_number_is():
 
 
 def test_points_that_are_not_numbers_are_left_out():
-    assert dots(curve([0, 1, 2], [0, np.nan, 2], width=30, height=4)) == dots(
-        curve([0, 2], [0, 2], width=30, height=4)
-    )
+    assert dots(curve([0, 1, 2], [0, np.nan, 2], width=30, height=4)) == dots(curve([0, 2], [0, 2], width=30, height=4))
 
 
 def test_what_cannot_be_drawn_is_refused_with_a_reason():

@@ -261,9 +261,7 @@ FORMULAS = st.recursive(
             st.sampled_from("tanh exp sin sigmoid relu softplus gelu abs floor log sqrt".split()),  # noqa: SIM905
             inner,
         ).map(lambda x: f"{x[0]}({x[1]})"),
-        st.tuples(st.sampled_from(["max", "min", "hypot"]), inner, inner).map(
-            lambda x: f"{x[0]}({x[1]}, {x[2]})"
-        ),
+        st.tuples(st.sampled_from(["max", "min", "hypot"]), inner, inner).map(lambda x: f"{x[0]}({x[1]}, {x[2]})"),
         st.tuples(inner, inner).map(lambda x: f"where({x[0]} > {x[1]}, {x[0]}, {x[1]})"),
         inner.map(lambda x: f"({x})**2"),
     ),

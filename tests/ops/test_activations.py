@@ -141,26 +141,20 @@ def test_erf_keeps_zeros_signs_and_saturation() -> None:
 
 def test_erf_in_float32_is_rounded_once() -> None:
     x = np.linspace(-5, 5, 2001, dtype=np.float32)
-    np.testing.assert_array_equal(
-        erf(Value(x)).data, scipy.special.erf(x.astype(np.float64)).astype(np.float32)
-    )
+    np.testing.assert_array_equal(erf(Value(x)).data, scipy.special.erf(x.astype(np.float64)).astype(np.float32))
 
 
 def interpolant(function: Callable[[Any], Any], degree: int, low: Any, high: Any) -> list[float]:
     """Coefficients of the polynomial through the Chebyshev points of an interval, constant term first."""
     middle, half = (low + high) / 2, (high - low) / 2
-    points = [
-        middle + half * mpmath.cos(mpmath.pi * (2 * k + 1) / (2 * degree + 2)) for k in range(degree + 1)
-    ]
+    points = [middle + half * mpmath.cos(mpmath.pi * (2 * k + 1) / (2 * degree + 2)) for k in range(degree + 1)]
     system = mpmath.matrix([[point**j for j in range(degree + 1)] for point in points])
     return [float(c) for c in mpmath.lu_solve(system, mpmath.matrix([function(point) for point in points]))]
 
 
 def test_the_coefficients_of_erf_can_be_derived_again() -> None:
     with mpmath.workdps(60):
-        near = interpolant(
-            lambda z: mpmath.erf(mpmath.sqrt(z)) / mpmath.sqrt(z) - 1, 12, mpmath.mpf(0), mpmath.mpf(1)
-        )
+        near = interpolant(lambda z: mpmath.erf(mpmath.sqrt(z)) / mpmath.sqrt(z) - 1, 12, mpmath.mpf(0), mpmath.mpf(1))
 
         def tail(s: Any) -> Any:
             x = (4 + 3 * s) / (1 - s)
@@ -197,9 +191,7 @@ def test_first_and_second_derivatives_agree_with_mpmath(function: Any, x: float)
 
 def test_second_derivatives_at_zero_are_not_cut_off() -> None:
     assert float(bl.grad(bl.grad(gelu))(Value(0.0))) == pytest.approx(2 / math.sqrt(2 * math.pi), rel=1e-14)
-    assert float(bl.grad(bl.grad(gelu_by_tanh))(Value(0.0))) == pytest.approx(
-        2 / math.sqrt(2 * math.pi), rel=1e-14
-    )
+    assert float(bl.grad(bl.grad(gelu_by_tanh))(Value(0.0))) == pytest.approx(2 / math.sqrt(2 * math.pi), rel=1e-14)
     assert float(bl.grad(bl.grad(silu))(Value(0.0))) == pytest.approx(0.5, rel=1e-14)
 
 
@@ -217,9 +209,7 @@ def test_nothing_flows_to_a_unit_that_is_off_not_even_nan() -> None:
     np.testing.assert_array_equal(x.grad, [0.0, 0.25])
 
 
-@pytest.mark.parametrize(
-    "function", [gelu, gelu_by_tanh, silu, sigmoid, softplus, elu], ids=lambda f: f.__name__
-)
+@pytest.mark.parametrize("function", [gelu, gelu_by_tanh, silu, sigmoid, softplus, elu], ids=lambda f: f.__name__)
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_derivatives_of_large_inputs_are_finite(function: Any, dtype: Any) -> None:
     largest = np.finfo(dtype).max

@@ -266,9 +266,7 @@ SIGNATURES = {  # of the Python Array API standard 2024.12
 @pytest.mark.parametrize("name", SIGNATURES)
 def test_the_signature_is_the_standards(name):
     parameters = inspect.signature(getattr(bl, name)).parameters.values()
-    bare = [
-        p.replace(annotation=inspect.Parameter.empty, default=inspect.Parameter.empty) for p in parameters
-    ]
+    bare = [p.replace(annotation=inspect.Parameter.empty, default=inspect.Parameter.empty) for p in parameters]
     try:
         found = str(inspect.Signature(bare))
     except ValueError:

@@ -72,9 +72,7 @@ def test_einsum_is_that_of_numpy_and_its_gradient_adjoint_to_it(subscripts, shap
         tangent = RNG.standard_normal(shapes[i])
         pushed = np.einsum(subscripts, *arrays[:i], tangent, *arrays[i + 1 :])
         assert np.shape(variable.grad) == shapes[i]
-        np.testing.assert_allclose(
-            np.sum(variable.grad * tangent), np.sum(ct * pushed), rtol=1e-11, atol=1e-12
-        )
+        np.testing.assert_allclose(np.sum(variable.grad * tangent), np.sum(ct * pushed), rtol=1e-11, atol=1e-12)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "int8", "bool", "complex64"])

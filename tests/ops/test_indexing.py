@@ -182,9 +182,7 @@ def test_a_wrong_index_is_named(index, words):
 def test_a_wrong_index_names_the_array():
     x = bl.Value(CUBE, name="cube")
     for index in (3, ([5],)):
-        with pytest.raises(
-            IndexingError, match=r"`cube`, a variable at test_indexing.py:\d+ in .*shape \(2, 3, 4\)"
-        ):
+        with pytest.raises(IndexingError, match=r"`cube`, a variable at test_indexing.py:\d+ in .*shape \(2, 3, 4\)"):
             x[index]
 
 
@@ -268,9 +266,7 @@ def test_take_needs_an_axis_but_for_vectors():
 def test_take_along_axis_gives_what_numpy_gives(axis):
     order = np.argsort(np.sin(CUBE * 50), axis=axis)
     x = bl.Value(CUBE)
-    np.testing.assert_array_equal(
-        take_along_axis(x, order, axis=axis).data, np.take_along_axis(CUBE, order, axis)
-    )
+    np.testing.assert_array_equal(take_along_axis(x, order, axis=axis).data, np.take_along_axis(CUBE, order, axis))
     best = np.expand_dims(np.argmax(CUBE, axis=axis), axis)
     y = take_along_axis(x, bl.asarray(best), axis=axis)
     np.testing.assert_array_equal(y.data, np.take_along_axis(CUBE, best, axis))

@@ -51,9 +51,7 @@ def gradients(function: Any, *xs: float) -> tuple[float, ...]:
     return tuple(x.grad for x in scalars)
 
 
-@pytest.mark.parametrize(
-    "name", ["exp", "expm1", "log", "log1p", "log2", "log10", "sqrt", "square", "reciprocal"]
-)
+@pytest.mark.parametrize("name", ["exp", "expm1", "log", "log1p", "log2", "log10", "sqrt", "square", "reciprocal"])
 def test_one_float_gives_what_numpy_gives(name: str) -> None:
     function, reference = getattr(powers, name), getattr(np, name)
     with np.errstate(all="ignore"):
@@ -75,9 +73,7 @@ def test_two_floats_give_what_numpy_gives(name: str) -> None:
                 assert same(float(function(Value([a]), Value([b])).data[0]), expected), (a, b)
 
 
-@pytest.mark.parametrize(
-    "name", ["exp", "expm1", "log", "log1p", "log2", "log10", "sqrt", "square", "reciprocal"]
-)
+@pytest.mark.parametrize("name", ["exp", "expm1", "log", "log1p", "log2", "log10", "sqrt", "square", "reciprocal"])
 def test_the_dtype_of_floats_is_kept_and_whole_numbers_become_floats(name: str) -> None:
     function = getattr(powers, name)
     for dtype in (dtypes.float16, dtypes.float32, dtypes.complex64):
@@ -229,6 +225,4 @@ def test_notation_of_hypot_puts_parentheses_round_powers() -> None:
     notation = powers.HYPOT.notation
     assert notation is not None
     squared = write_latex(powers.SQUARE.notation, [("x", ATOM)], {})  # type: ignore[arg-type]
-    assert (
-        write_latex(notation, [squared, ("y", ATOM)], {})[0] == r"\sqrt{{\left({x}^{2}\right)}^{2} + {y}^{2}}"
-    )
+    assert write_latex(notation, [squared, ("y", ATOM)], {})[0] == r"\sqrt{{\left({x}^{2}\right)}^{2} + {y}^{2}}"

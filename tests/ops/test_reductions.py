@@ -156,9 +156,7 @@ def test_the_derivative_of_a_product_is_that_of_the_other_factors(zeros, axis):
 
 
 def test_the_second_derivative_of_a_product_is_right_at_zeros():
-    np.testing.assert_allclose(
-        hessian(reductions.prod)(Value([0.0, 0.0, 5.0])).data, [[0, 5, 0], [5, 0, 0], [0, 0, 0]]
-    )
+    np.testing.assert_allclose(hessian(reductions.prod)(Value([0.0, 0.0, 5.0])).data, [[0, 5, 0], [5, 0, 0], [0, 0, 0]])
     third = grad(lambda v: hessian(reductions.prod)(v)[0, 1])(Value([0.0, 0.0, 5.0]))
     np.testing.assert_allclose(third.data, [0, 0, 1])
 

@@ -45,9 +45,7 @@ def test_statistics_are_those_of_numpy_and_scipy(name, axis, keepdims, dtype, rt
 def test_softmax_and_its_logarithm_are_those_of_scipy(axis):
     x = RNG.standard_normal((3, 4)) * 10
     np.testing.assert_allclose(statistics.softmax(x, axis=axis).data, special.softmax(x, axis), rtol=1e-13)
-    np.testing.assert_allclose(
-        statistics.log_softmax(x, axis=axis).data, special.log_softmax(x, axis), rtol=1e-13
-    )
+    np.testing.assert_allclose(statistics.log_softmax(x, axis=axis).data, special.log_softmax(x, axis), rtol=1e-13)
     assert statistics.softmax(np.float32(x), axis=axis).dtype == "float32"
 
 
@@ -103,9 +101,7 @@ def test_where_all_are_equal_the_gradient_of_std_is_zero():
 
 
 def test_the_gradient_of_a_mean_is_one_share_each():
-    np.testing.assert_array_equal(
-        gradient(statistics.mean, np.ones((2, 4), "float32")), np.full((2, 4), 0.125)
-    )
+    np.testing.assert_array_equal(gradient(statistics.mean, np.ones((2, 4), "float32")), np.full((2, 4), 0.125))
 
 
 def test_a_scalar_is_its_own_mean():

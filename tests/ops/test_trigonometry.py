@@ -14,11 +14,7 @@ from backlit.ops import trigonometry
 from backlit.ops.trigonometry import acosh, asin, asinh, atan, atan2, cosh, sin, sinh, tan, tanh
 
 INF, NAN, PI = math.inf, math.nan, math.pi
-UNARY = [
-    op
-    for op in vars(trigonometry).values()
-    if isinstance(op, Elementwise) and op.name in trigonometry.__dict__
-]
+UNARY = [op for op in vars(trigonometry).values() if isinstance(op, Elementwise) and op.name in trigonometry.__dict__]
 UNARY = [op for op in UNARY if len(op.partials) == 1 and op.name not in ("sqrt", "hypot", "where")]
 
 
@@ -127,9 +123,7 @@ def test_numbers_agree_with_mpmath_for_scalars_and_arrays(op: Elementwise) -> No
 
 
 @pytest.mark.parametrize("op", UNARY, ids=str)
-@pytest.mark.parametrize(
-    "dtype", [dtypes.float16, dtypes.float32, dtypes.complex64, dtypes.complex128], ids=str
-)
+@pytest.mark.parametrize("dtype", [dtypes.float16, dtypes.float32, dtypes.complex64, dtypes.complex128], ids=str)
 def test_the_dtype_is_kept(op: Elementwise, dtype: Any) -> None:
     x = np.asarray([0.5, 1.25], dtype)
     function = getattr(trigonometry, op.name)

@@ -59,9 +59,7 @@ def _read() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
             images, labels = archive["images"], archive["labels"]
     except FileNotFoundError:
         raise _damaged(source, "it is missing") from None
-    except (
-        Exception
-    ) as error:  # a damaged archive raises nearly anything, from zlib.error to NotImplementedError
+    except Exception as error:  # a damaged archive raises nearly anything, from zlib.error to NotImplementedError
         raise _damaged(source, f"it cannot be read ({type(error).__name__}: {error})") from error
     for name, array, shape, largest in (
         ("images", images, (_COUNT, _PIXELS), _BRIGHTEST),

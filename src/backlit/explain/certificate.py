@@ -116,10 +116,10 @@ def certificate(loss: Value, wrt: Wrt = None, *, limit: int = 20_000) -> Certifi
     10 microseconds for every number and edge.
 
     >>> a, b = Value(2.0, name="a"), Value(-3.0, name="b")
-    >>> print(certificate((a * b + a).tanh()).verify())
-    certified to 15 digits: 3 steps forward and 5 terms backward were replayed
-      by a: -0.0013...
-      by b: 0.0026...
+    >>> print(certificate((a * b).exp()).verify())
+    certified to 16 digits: 2 steps forward and 3 terms backward were replayed
+      by a: -0.0074362565299990755, to 16 digits
+      by b: 0.004957504353332717, to 16 digits
     """
     root = current(loss)
     if type(root._data) is Abstract:
@@ -135,28 +135,28 @@ def certificate(loss: Value, wrt: Wrt = None, *, limit: int = 20_000) -> Certifi
 
 def _wanted(root: Value, wrt: Wrt, order: Sequence[Value]) -> list[tuple[str, Value]]:
     """The nodes by which to differentiate, with names."""
-    if wrt is None:
-        found = [x for x in order if x._op is None and x._grad is not INACTIVE]
-        if not found:
-            raise GraphError(f"certificate: {describe(root)} depends on no variable, so it has no gradient.")
-        return [(_label(x) or f"variable {i + 1}", x) for i, x in enumerate(found)]
     given: Sequence[tuple[str | None, Value]]
-    if isinstance(wrt, Value):
+    if wrt is None:
+        given = [(None, x) for x in order if x._op is None and x._grad is not INACTIVE]
+        if not given:
+            raise GraphError(f"certificate: {describe(root)} depends on no variable, so it has no gradient.")
+    elif isinstance(wrt, Value):
         given = [(None, wrt)]
-    elif isinstance(wrt, Mapping):
-        given = [*wrt.items()]
     else:
-        given = [(None, x) for x in wrt]
-    if not given:
-        raise GraphError("certificate: `wrt` is empty; name at least one value, or leave it out for all variables.")
-    wanted: list[tuple[str, Value]] = []
+        given = [*wrt.items()] if isinstance(wrt, Mapping) else [(None, x) for x in wrt]
+        if not given:
+            raise GraphError("certificate: `wrt` is empty; name at least one value, or leave it out for all variables.")
+    wanted: dict[str, Value] = {}
     for i, (name, x) in enumerate(given):
-        node = node_of(x, order)
+        node = x if wrt is None else node_of(x, order)
         if node is None or node._grad is INACTIVE:
             why = "is a constant" if node is not None else "is not what it was computed from"
             raise GraphError(f"certificate: {describe(root)} has no gradient by {describe(x)}, which {why}.")
-        wanted.append((name or _label(node) or f"value {i + 1}", node))
-    return wanted
+        name = free = name or _label(node) or f"variable {i + 1}"
+        while free in wanted:
+            free = f"{name}#{2 if free == name else int(free.rpartition('#')[2]) + 1}"
+        wanted[free] = node
+    return list(wanted.items())
 
 
 class _Writer:

@@ -154,9 +154,7 @@ def _constant(name: str, source: Source, body: ast.expr) -> Any:
             items = results[len(results) - count :]
             del results[len(results) - count :]
             if len({np.shape(item) for item in items}) > 1:
-                source.fail_at(
-                    node, "the rows of this list differ in length", "An array needs rows of one length."
-                )
+                source.fail_at(node, "the rows of this list differ in length", "An array needs rows of one length.")
             results.append(np.array(items, dtype=np.float64))
     return results[0]
 

@@ -193,9 +193,7 @@ class Source:
 
 def _columns(text: str) -> int:
     """How many columns of a terminal a text takes: East Asian wide characters two, combining marks none."""
-    return sum(
-        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text
-    )
+    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
 
 
 def syntax_tree(text: str, before: str = "") -> tuple[Source, ast.expr]:
@@ -230,9 +228,7 @@ def syntax_tree(text: str, before: str = "") -> tuple[Source, ast.expr]:
 def _checked_text(source: Source) -> Source:
     """The text on one line, if its length, characters and brackets are in order."""
     if len(source.text) > MAX_LENGTH:
-        source.fail(
-            0, 1, f"the expression has {len(source.text):,} characters, and up to {MAX_LENGTH:,} are read"
-        )
+        source.fail(0, 1, f"the expression has {len(source.text):,} characters, and up to {MAX_LENGTH:,} are read")
     source = Source("".join(" " if c in "\n\r\t\f\v" else c for c in source.text), source.before)
     if not source.text.strip():
         source.fail(0, 1, "the expression is empty", 'Write one in quotes, such as "(a*b + c)*d".')
@@ -245,9 +241,7 @@ def _checked_text(source: Source) -> Source:
         if c in _OPENING:
             opened.append((i, c))
             if len(opened) > MAX_DEPTH:
-                source.fail(
-                    i, 1, f"brackets are nested more than {MAX_DEPTH} deep", "Simplify the expression."
-                )
+                source.fail(i, 1, f"brackets are nested more than {MAX_DEPTH} deep", "Simplify the expression.")
         elif c in ")]}":
             if not opened:
                 source.fail(i, 1, f"`{c}` closes a bracket that was never opened")
@@ -315,9 +309,7 @@ def _checked_parts(source: Source, node: ast.expr) -> Iterator[ast.expr]:
         case ast.UnaryOp(op=op, operand=operand):
             if type(op) not in OPERATORS:
                 sign = _SIGNS[type(op)]
-                source.fail(
-                    source.position(node)[0], len(sign), f"`{sign}` is not an operation on real numbers"
-                )
+                source.fail(source.position(node)[0], len(sign), f"`{sign}` is not an operation on real numbers")
             yield operand
         case ast.Call():
             yield from _checked_call(source, node)

@@ -73,9 +73,7 @@ def _part(output: str, step: BackwardStep, part: Part, rule: str) -> Iterator[st
     formula = part.partial
     why = r",\; ".join(formula.because_latex) if formula is not None else ""
     beside = " ".join(filter(None, (rule, rf"\quad ({why})" if why else "")))
-    yield _row(
-        local, [] if formula is None else [formula.latex, formula.numbers_latex], part.partial_value, beside
-    )
+    yield _row(local, [] if formula is None else [formula.latex, formula.numbers_latex], part.partial_value, beside)
     if step.label == output or not part.flows:
         return  # the local partial is the whole derivative already, or nothing flows
     product = rf"{_partial(output, step.label)} \cdot {local}"

@@ -59,18 +59,12 @@ def _sentences(op: Op, about: re.Pattern[str]) -> str:
     return " ".join(found)
 
 
-def notes_of(
-    op: Op, y: Any, xs: Sequence[Any], attrs: Any, index: int, partial: Any, formula: str
-) -> list[str]:
+def notes_of(op: Op, y: Any, xs: Sequence[Any], attrs: Any, index: int, partial: Any, formula: str) -> list[str]:
     """What must be said of a scalar op here: a kink and its convention, or a partial that is not finite."""
     if not isinstance(op, Elementwise) or not np.isfinite(xs[index]):
         return []
     if not np.isfinite(y) or not np.isfinite(partial):
-        what = (
-            f"{formula} is {number_text(y)}"
-            if not np.isfinite(y)
-            else f"the partial is {number_text(partial)}"
-        )
+        what = f"{formula} is {number_text(y)}" if not np.isfinite(y) else f"the partial is {number_text(partial)}"
         said = _sentences(op, _OF_INFINITIES).rstrip(".")
         return [f"{what} here{f' ({op.name}: {said})' if said else ''}."]
     said = _sentences(op, _OF_EDGES)

@@ -246,9 +246,7 @@ def check_settings(epochs: int, seed: int, learning_rate: float) -> None:
     if epochs < 1:
         raise DomainError(f"train_digits: epochs={epochs}, and at least 1 is needed.")
     if not (math.isfinite(learning_rate) and learning_rate > 0):
-        raise DomainError(
-            f"train_digits: learning_rate={learning_rate}; it must be a number above 0, such as 0.003."
-        )
+        raise DomainError(f"train_digits: learning_rate={learning_rate}; it must be a number above 0, such as 0.003.")
     threefry.key_from_seed(seed)
 
 

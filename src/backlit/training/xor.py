@@ -182,9 +182,7 @@ def check_settings(method: str, steps: int, seed: int, learning_rate: float) -> 
     if not 0 <= seed < 2**32:
         raise DomainError(f"train_xor: seed={seed}; NumPy's legacy generator takes 0 to 2**32 - 1.")
     if not (math.isfinite(learning_rate) and learning_rate > 0):
-        raise DomainError(
-            f"train_xor: learning_rate={learning_rate}; it must be a number above 0, such as 0.03."
-        )
+        raise DomainError(f"train_xor: learning_rate={learning_rate}; it must be a number above 0, such as 0.03.")
 
 
 def _drawn(seed: int) -> list[float]:
@@ -325,15 +323,11 @@ def _of_the_dead(run: XorRun) -> str:
     weights, bias = run.parameters["W1"], run.parameters["b1"]
     largest = (np.array(INPUTS) @ weights + bias).max(axis=0)
     told = [
-        f"unit {unit + 1} {'from the start' if step == 1 else f'since step {step:,}'} "
-        f"(at most {largest[unit]:.3g})"
+        f"unit {unit + 1} {'from the start' if step == 1 else f'since step {step:,}'} (at most {largest[unit]:.3g})"
         for unit, step in run.dead.items()
     ]
     which = f"Dead: hidden {' and '.join(told)}. " + ("Its" if len(told) == 1 else "Their")
-    return (
-        f"{which} pre-activation is not above 0 on any input, "
-        "so ReLU passes nothing on, and no gradient comes back."
-    )
+    return f"{which} pre-activation is not above 0 on any input, so ReLU passes nothing on, and no gradient comes back."
 
 
 def plateau(answers: npt.ArrayLike) -> tuple[float, str]:

@@ -175,6 +175,10 @@ def follows(recorded: Fraction, right: Range, dtype: str, wide: bool = False) ->
     """
     if right.exact == recorded:
         return True
+    if not right.most.is_finite():  # it has overflowed what decimal can hold
+        if right.lo <= 0 <= right.hi:
+            raise VagueError("its value is not known at all")
+        return False
     unit, least = DTYPES[dtype]
     margin = UP.add(UP.multiply(right.most, unit * LOOSE), least)
     if not wide and UP.subtract(right.hi, right.lo) > margin:

@@ -141,6 +141,8 @@ def main(arguments: Sequence[str]) -> int:
     except (MalformedError, OSError) as error:
         sys.stderr.write(f"error: {files[0]}: {getattr(error, 'strerror', None) or error}\n")
         return 2
+    except KeyboardInterrupt:
+        return 130
     text = json.dumps(verdict.to_dict(), indent=2) if as_json else str(verdict)
     encoding = sys.stdout.encoding or "utf-8"
     sys.stdout.write(text.encode(encoding, "replace").decode(encoding) + "\n")
