@@ -2,15 +2,18 @@
 
 import ast
 import copy
+import decimal
 import json
 import math
 import shutil
 import subprocess
 import sys
+from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import mpmath
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
@@ -171,6 +174,41 @@ def test_rounding_that_has_eaten_the_digits_is_told_from_a_wrong_step():
     assert verdict.digits < 8
     far = bl.Value(1.0e-13, name="x")
     assert "Every step is right; rounding" in str(certificate(((1.0 + far) - 1.0).square()).verify())
+
+
+def test_chaos_is_told_from_a_wrong_step():
+    """Each step of the logistic map doubles the rounding of those before: floats lose their last digit within 60."""
+    x = bl.Value(0.3, name="x")
+    z = x
+    for _ in range(80):
+        z = 3.9 * z * (1.0 - z)
+    verdict = certificate(z).verify()
+    assert (verdict.certified, verdict.digits) == (True, 0)
+    assert "Every step is right; rounding" in str(verdict)
+    (found,) = verdict.gradients
+    with decimal.localcontext(prec=120):
+        slope, point, rate = Decimal(1), Decimal.from_float(0.3), Decimal.from_float(3.9)
+        for _ in range(80):
+            slope, point = slope * rate * (1 - 2 * point), rate * point * (1 - point)
+        assert abs(found.right.lo / slope - 1) < Decimal("1e-15")
+
+
+@pytest.mark.parametrize("x", [0.3, -1.7, 2.25])
+def test_the_true_gradient_lies_in_the_range(x: float):
+    a, b = bl.values(a=x, b=0.7)
+    out = bl.tanh(a * b) + bl.exp(-a) * bl.sin(b) / (1.0 + bl.square(a)) + bl.softplus(a - b)
+    verdict = certificate(out).verify()
+
+    def f(a: Any, b: Any) -> Any:
+        return mp.tanh(a * b) + mp.exp(-a) * mp.sin(b) / (1 + a * a) + mp.log1p(mp.exp(a - b))
+
+    mp = mpmath.mp.clone()
+    mp.dps = 80
+    for each, order in zip(verdict.gradients, ((1, 0), (0, 1)), strict=True):
+        slope = mp.diff(f, (mp.mpf(x), mp.mpf(0.7)), order)
+        low, high = mp.mpf(str(each.right.lo)), mp.mpf(str(each.right.hi))
+        assert low - mp.mpf(10) ** -39 <= slope <= high + mp.mpf(10) ** -39
+        assert high - low < mp.mpf(10) ** -35
 
 
 def test_a_kink_that_rounding_hides_is_not_certified():
@@ -596,6 +634,15 @@ def test_numbers_that_grow_without_bound_end_in_a_verdict(op: str):
         "backward": [],
     }
     assert judge(told).exit_code in (1, 3)
+
+
+@pytest.mark.parametrize("x", [1e308, 1e15])
+def test_a_value_that_must_be_beyond_all_floats_is_a_wrong_step(x: float):
+    nodes = [{"op": "variable", "value": x.hex()}, {"op": "exp", "inputs": [0], "value": (1.0).hex()}]
+    told = {"schema": checker.SCHEMA, "output": 1, "wrt": [{"name": "x", "nodes": [0]}], "nodes": nodes, "backward": []}
+    fault = judge(told).fault
+    assert fault is not None
+    assert fault.step == "its value"
 
 
 def test_exact_fractions_do_not_grow_without_bound():

@@ -64,14 +64,23 @@ def enclosed(document: Document) -> list[Gradient]:
                     sizes[x] = UP.add(sizes.get(x, Decimal(0)), term.most)
         except ArithmeticError as error:
             raise StuckError(at, error) from None
-    if DOWN.prec < PRECISIONS[-1]:
-        for _, members in document.wrt:
-            for at in members:
-                right = gradients.get(at, ZERO)
-                size = sizes.get(at, right.most) if right.lo <= 0 <= right.hi else right.most
-                if UP.scaleb(UP.subtract(right.hi, right.lo), 20) > size:
-                    raise StuckError(at, VagueError("its gradient is not known to enough digits"))
-    return list(_compared(document, gradients, sizes))
+    try:
+        if DOWN.prec < PRECISIONS[-1]:
+            _demand_digits(document, gradients, sizes)
+        return list(_compared(document, gradients, sizes))
+    except ArithmeticError as error:
+        raise StuckError(document.output, error) from None
+
+
+def _demand_digits(document: Document, gradients: dict[int, Range], sizes: dict[int, Decimal]) -> None:
+    """Raise VagueError if a range is wider than a float64 can tell, beside its number or, at zero, its terms."""
+    for _, members in document.wrt:
+        for at in members:
+            right = gradients.get(at, ZERO)
+            size = sizes.get(at, right.most) if right.lo <= 0 <= right.hi else right.most
+            if UP.scaleb(UP.subtract(right.hi, right.lo), 20) > size:
+                label = document.nodes[at].label
+                raise VagueError(f"the gradient by {label} is not known to enough digits")
 
 
 def _compared(document: Document, gradients: dict[int, Range], sizes: dict[int, Decimal]) -> Iterator[Gradient]:

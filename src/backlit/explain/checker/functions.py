@@ -112,7 +112,9 @@ def cos(x: Range) -> Range:
 
 
 def erf(x: Range) -> Range:
-    if x.most < 30:  # 2/√π · exp(-x²) · Σ 2ⁿ x²ⁿ⁺¹ / (2n+1)!!: all terms of one sign
+    if UP.multiply(x.most, x.most) < min(
+        900, 2.4 * DOWN.prec + 10
+    ):  # 2/√π · exp(-x²) · Σ 2ⁿ x²ⁿ⁺¹ / (2n+1)!!: all terms of one sign
         square = x * x
         return series(x, lambda k: square * 2 / (2 * k + 1)) * exp(-square) * 2 / sqrt(pi())
     if x.lo < 0 < x.hi:

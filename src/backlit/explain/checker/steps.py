@@ -57,7 +57,7 @@ def _first_fault_back(document: Document) -> Fault | None:
         reached = active[at] and (at == document.output or bool(terms))
         if entry is None:
             if reached or at in wanted:
-                return Fault(at, "the gradient by it", "nothing", "recorded, since it is needed")
+                return Fault(at, "the gradient by it", "nothing", "a number, for the gradients asked for need it")
             continue
         if not reached and not (at in wanted and not entry.terms and entry.gradient == 0):
             return Fault(at, "the gradient by it", shown(entry.gradient), "0 or left out, since nothing flows there")

@@ -61,6 +61,9 @@ class Verdict(NamedTuple):
             ],
         }
 
+    def __repr__(self) -> str:
+        return str(self)
+
     def __str__(self) -> str:
         steps = sum(1 for node in self.source.nodes if node.inputs)
         terms = sum(len(entry.terms) for entry in self.source.backward.values())
