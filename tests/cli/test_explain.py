@@ -63,6 +63,16 @@ def test_latex_is_one_aligned_environment():
     assert out == (GOLDEN / "worked_example.tex").read_text(encoding="utf-8")
 
 
+def test_html_is_a_page_that_says_what_the_text_says(tmp_path):
+    page = tmp_path / "page.html"
+    code, out, _ = run(*WORKED, "--html", str(page))
+    text = page.read_text(encoding="utf-8")
+    assert (code, out) == (0, f"Wrote {page}.\n")
+    assert text.startswith("<!doctype html>")
+    assert "∂t3/∂t2 = d = -2" in text
+    assert "It agrees with every gradient." in text
+
+
 def test_wrt_names_what_is_asked_for():
     code, out, _ = run(*WORKED, "--wrt", "a, d")
     rows = out[out.index("gradient   nudging") :].split("\n\n")[0].split("\n")[1:]

@@ -169,7 +169,7 @@ def _item(owner: Any, key: Any, said: str) -> Any:
         if isinstance(owner, Mapping):
             have = "keys " + ", ".join(map(repr, list(owner)[:10])) if owner else "no keys"
         elif isinstance(owner, Sequence):
-            have = f"{len(owner)} items"
+            have = f"{len(owner)} item{'s' * (len(owner) != 1)}"
         else:
             have = "no items"
         raise DataError(f"`{said}` is {_kind(owner)} with {have}; there is no [{key!r}].") from None

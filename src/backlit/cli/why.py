@@ -108,7 +108,7 @@ def _for_the_terminal(answer: Explanation, target: str) -> Explanation:
     def command(call: re.Match[str]) -> str:
         return f"`backlit why {shlex.quote(target)} --index {call[1].replace(' ', '').rstrip(',')}`"
 
-    story = tuple(re.sub(r"\bwhy\(.+?, index=\((\d[\d, ]*)\)\)", command, said) for said in answer.story)
+    story = tuple(re.sub(r"\bwhy\(.+?, index=\(?(\d[\d, ]*)\)?\)(?= says)", command, said) for said in answer.story)
     return replace(answer, story=story)
 
 
