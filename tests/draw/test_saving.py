@@ -13,7 +13,6 @@ import pytest
 
 import backlit as bl
 from backlit.draw import draw, draw_network, plot_loss
-from backlit.draw.files import write_whole
 from tests.draw.examples import classifier, expression, named, neuron
 
 
@@ -30,20 +29,6 @@ def test_an_ending_that_is_not_known_is_refused(tmp_path: Path, name: str) -> No
     with pytest.raises(bl.DomainError, match=r"Use one of \.svg, \.png, \.html"):
         draw(expression()).save(tmp_path / name)
     assert not list(tmp_path.iterdir())
-
-
-def test_a_file_is_replaced_as_a_whole_or_stays_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "x.svg"
-    path.write_text("old")
-
-    def broken(*_: object) -> None:
-        raise OSError("disk full")
-
-    monkeypatch.setattr("os.fsync", broken)
-    with pytest.raises(OSError, match="disk full"):
-        write_whole(path, "new")
-    assert path.read_text() == "old"
-    assert [each.name for each in tmp_path.iterdir()] == ["x.svg"]
 
 
 def test_a_png_without_matplotlib_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

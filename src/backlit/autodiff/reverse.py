@@ -197,7 +197,7 @@ def _sweep(output: Value, seed: Any) -> Swept:
         elif type(y) is not float and not masks:
             assert op is not None
             extra, kind = node._extra, type(op)
-            if op.is_direct and not extra.rest:
+            if op.is_direct and not extra.rest:  # both inputs in turn, without a loop: this is the hot path
                 b, attrs, rules = node._b, extra.attrs, op.rules
                 xs: tuple[Any, ...] = (x,) if b is None else (x, b._data)
                 if a._grad is not INACTIVE and (rule := rules[0]) is not None:

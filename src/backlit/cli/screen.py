@@ -93,7 +93,7 @@ def check_folder(path: Path) -> None:
 
 def write(path: Path, content: str) -> None:
     """Write a file as a whole or not at all, and say so. Raises DataError if it cannot be written."""
-    from backlit.draw.files import write_whole
+    from backlit.core.files import write_whole
 
     check_folder(path)
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 Rebuild = Callable[[Iterator[Any]], Any]
@@ -67,19 +67,3 @@ def paths(tree: Any, root: str = "") -> list[str]:
     if opened is None:
         return [root]
     return [path for step, child in opened[0] for path in paths(child, root + step)]
-
-
-def tree_map(function: Callable[..., Any], tree: Any, *others: Any) -> Any:
-    """The tree whose leaves are `function` of the leaves of the given trees, which all have the shape of the first.
-
-    >>> tree_map(lambda a, b: a + b, {"x": 1}, {"x": 2})
-    {'x': 3}
-    """
-    leaves, rebuild = flatten(tree)
-    columns: list[Sequence[Any]] = [leaves]
-    for other in others:
-        found = flatten(other)[0]
-        if len(found) != len(leaves):
-            raise ValueError(f"tree_map: one tree has {len(leaves)} leaves and another {len(found)}.")
-        columns.append(found)
-    return rebuild(iter([function(*row) for row in zip(*columns, strict=True)]))

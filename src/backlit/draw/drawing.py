@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from backlit.core.errors import ConversionError, DomainError
+from backlit.core.files import write_whole
 from backlit.core.value import Value
 from backlit.draw.cards import compose
-from backlit.draw.files import write_whole
 from backlit.draw.markup import dot, mermaid
 from backlit.draw.model import picture
 from backlit.draw.picture import Picture

@@ -15,7 +15,7 @@ from backlit.autodiff.reverse import seed_for
 from backlit.autodiff.rules import contribution
 from backlit.core.numbers import Abstract, dtype_of, quietly, shape_of, strong
 from backlit.core.op import Elementwise, Linear, Special
-from backlit.core.value import INACTIVE, Value, as_user_sees, inputs_of, leaf
+from backlit.core.value import INACTIVE, Value, inputs_of, leaf
 from backlit.explain.formula import Formula, partial_formula
 
 Edge = tuple[Value, int]  # a node, and which of its inputs
@@ -89,11 +89,6 @@ def can_have_gradients(output: Value, order: Sequence[Value]) -> bool:
 def wants_gradients(output: Value) -> bool:
     """Whether a backward pass has been run through the output."""
     return output._grad is not None and output._grad is not INACTIVE
-
-
-def holds_stale(node: Value) -> bool:
-    """Whether the `.grad` that a variable holds belongs to an older value of it."""
-    return as_user_sees(node)._extra.stale
 
 
 # -- local partials -------------------------------------------------------------------------------------------

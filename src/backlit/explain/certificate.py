@@ -21,7 +21,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +30,7 @@ import numpy as np
 
 from backlit.autodiff.reverse import seed_for
 from backlit.core.errors import GraphError, NonFiniteError, TracedValueError
+from backlit.core.files import write_whole
 from backlit.core.numbers import Abstract, shape_of
 from backlit.core.value import INACTIVE, Value, as_user_sees, current, describe
 from backlit.core.walk import toposort
@@ -59,19 +59,7 @@ class Certificate:
         Raises OSError, as `open` does.
         """
         target = Path(path)
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.writelines(self._lines())
-                file.flush()
-                os.fsync(file.fileno())
-            mask = os.umask(0)
-            os.umask(mask)
-            os.chmod(name, 0o666 & ~mask)  # noqa: PTH101 -- beside os.replace, on the same name
-            os.replace(name, target)  # noqa: PTH105
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        write_whole(target, "".join(self._lines()))
         return target
 
     def verify(self) -> Verdict:

@@ -16,12 +16,14 @@ import numpy as np
 from backlit.autodiff.reverse import seed_for
 from backlit.autodiff.rules import contribution
 from backlit.core.errors import GraphError, ShapeError
+from backlit.core.files import write_whole
 from backlit.core.numbers import dtype_of, quietly, shape_of, strong
-from backlit.core.op import Elementwise, Linear, Special
+from backlit.core.op import Elementwise
 from backlit.core.value import INACTIVE, as_user_sees, current, describe, inputs_of, leaf
 from backlit.core.walk import descendants, toposort
 from backlit.explain import layout, steps_html, typeset
 from backlit.explain.expression import Evaluated
+from backlit.explain.flow import has_rule
 from backlit.explain.formula import (
     Formula,
     expression_latex,
@@ -59,7 +61,7 @@ class Derivation(Steps):
         """The derivation as a page that needs nothing else, and written to `path` if one is given."""
         page = steps_html.page(self)
         if path is not None:
-            Path(path).write_text(page, encoding="utf-8")
+            write_whole(Path(path), page)
         return page
 
     def _repr_html_(self) -> str:
@@ -296,7 +298,7 @@ class _Teller:
         return [
             (index, x)
             for index, x in enumerate(inputs_of(node))
-            if x in self.relevant and x._grad is not INACTIVE and _has_rule(node, index)
+            if x in self.relevant and x._grad is not INACTIVE and has_rule(node, index)
         ]
 
     def _part(self, node: Value, index: int, x: Value, gradient: Any, mask: Any) -> tuple[Part, Any]:
@@ -315,7 +317,7 @@ class _Teller:
         if found is not None:
             term, present = found
         if found is None or (present is not None and shape_of(present) == () and not present):
-            alone = sum(_has_rule(node, i) for i in range(len(inputs))) == 1
+            alone = sum(has_rule(node, i) for i in range(len(inputs))) == 1
             silence = f"{op.name} lets nothing through" if alone else f"{self.labels[x]} was not chosen"
             term = _zero(x)
         if type(x._data) is float:
@@ -385,19 +387,6 @@ def _distinct(name: str, taken: dict[str, int]) -> str:
         label = f"{name}#{count}"
     taken[name] = taken[label] = max(count, 1)
     return label
-
-
-def _has_rule(node: Value, index: int) -> bool:
-    op = node._op
-    rules: Sequence[Any] = ()
-    if isinstance(op, Elementwise):
-        rules = op.partials
-    elif isinstance(op, Linear):
-        rules = op.transposes
-        index = min(index, len(rules) - 1)
-    elif isinstance(op, Special):
-        rules = op.vjps
-    return index < len(rules) and rules[index] is not None
 
 
 def _which(inputs: Sequence[Value], index: int) -> str:

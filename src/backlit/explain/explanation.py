@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from backlit.core.errors import GraphError
+from backlit.core.files import write_whole
 from backlit.explain import why_html, why_latex, why_text
 from backlit.explain.answer import Answer, as_dict
 
@@ -40,7 +41,7 @@ class Explanation(Answer):
         """
         page = why_html.page(self, depth)
         if path is not None:
-            Path(path).write_text(page, encoding="utf-8")
+            write_whole(Path(path), page)
         return page
 
     def _repr_html_(self) -> str:

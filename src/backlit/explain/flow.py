@@ -5,7 +5,7 @@ Nothing in the graph is changed, so that a question never disturbs the `.grad` t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import cached_property
 from typing import Any
 
@@ -13,7 +13,6 @@ import numpy as np
 
 from backlit.autodiff.rules import contribution, only_where
 from backlit.core.numbers import dtype_of, quietly, shape_of, strong
-from backlit.core.op import Elementwise, Linear, Special
 from backlit.core.state import Scope
 from backlit.core.value import INACTIVE, Value, inputs_of
 from backlit.core.walk import descendants, toposort
@@ -154,16 +153,7 @@ def contributed(node: Value, index: int, ct: Any, mask: Any) -> tuple[Any, Any] 
 
 def has_rule(node: Value, index: int) -> bool:
     """Whether a derivative of the node by its input number `index` exists."""
-    op = node._op
-    rules: Sequence[Any] = ()
-    if isinstance(op, Elementwise):
-        rules = op.partials
-    elif isinstance(op, Linear):
-        rules = op.transposes
-        index = min(index, len(rules) - 1)
-    elif isinstance(op, Special):
-        rules = op.vjps
-    return index < len(rules) and rules[index] is not None
+    return node._op is not None and node._op.rule(index) is not None
 
 
 def masked(mask: Any, x: Any) -> Any:

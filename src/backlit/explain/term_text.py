@@ -111,7 +111,32 @@ def text(term: Term) -> str:
     return Text().write(term)[0]
 
 
-class Text:
+class _Writer:
+    """What text and LaTeX write alike. brackets: what stands around a term that does not hold together enough."""
+
+    brackets = ("(", ")")
+
+    def write(self, term: Term) -> Written:
+        """The term as it is written, and how tightly it holds together."""
+        raise NotImplementedError
+
+    def _at_least(self, term: Term, level: int) -> str:
+        written, holds = self.write(term)
+        left, right = self.brackets
+        return written if holds >= level else f"{left}{written}{right}"
+
+    def _sum(self, term: Term) -> str:
+        out = ""
+        for part in ordered_sum(term):
+            coefficient, _ = split(part)
+            if out and coefficient < 0:
+                out += f" - {self._at_least(_negated(part), PRODUCT)}"
+            else:
+                out += f" + {self.write(part)[0]}" if out else self.write(part)[0]
+        return out
+
+
+class Text(_Writer):
     """Writes terms. name: what a function is called; known: terms that are written by a name of their own."""
 
     def __init__(
@@ -151,20 +176,6 @@ class Text:
             short = number_text(float(value), 4)
             return short if Fraction(short) == value else f"{value.numerator} / {value.denominator}"
         return repr(value) if self._exact else number_text(value)
-
-    def _at_least(self, term: Term, level: int) -> str:
-        written, holds = self.write(term)
-        return written if holds >= level else f"({written})"
-
-    def _sum(self, term: Term) -> str:
-        out = ""
-        for part in ordered_sum(term):
-            coefficient, _ = split(part)
-            if out and coefficient < 0:
-                out += f" - {self._at_least(_negated(part), PRODUCT)}"
-            else:
-                out += f" + {self.write(part)[0]}" if out else self.write(part)[0]
-        return out
 
     def _product(self, term: Term) -> Written:
         coefficient, above, below = fraction(term)
@@ -214,7 +225,9 @@ def latex(term: Term, notations: Mapping[str, Notation] | None = None) -> str:
     return _Latex(notations or {}).write(term)[0]
 
 
-class _Latex:
+class _Latex(_Writer):
+    brackets = (r"\left(", r"\right)")
+
     def __init__(self, notations: Mapping[str, Notation]) -> None:
         self._notations = notations
 
@@ -240,19 +253,6 @@ class _Latex:
                 return rf"{sign}\frac{{{abs(value.numerator)}}}{{{value.denominator}}}", SIGN if sign else ATOM
         shown = number_latex(float(value))
         return shown, SIGN if shown.startswith("-") else PRODUCT if r"\times" in shown else ATOM
-
-    def _at_least(self, term: Term, level: int) -> str:
-        written, holds = self.write(term)
-        return written if holds >= level else rf"\left({written}\right)"
-
-    def _sum(self, term: Term) -> str:
-        out = ""
-        for part in ordered_sum(term):
-            if out and split(part)[0] < 0:
-                out += f" - {self._at_least(_negated(part), PRODUCT)}"
-            else:
-                out += f" + {self.write(part)[0]}" if out else self.write(part)[0]
-        return out
 
     def _product(self, term: Term) -> Written:
         coefficient, above, below = fraction(term)
