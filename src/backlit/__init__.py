@@ -25,7 +25,7 @@ def _from(module: str, names: str) -> dict[str, tuple[str, str]]:
 
 
 _LAZY: dict[str, tuple[str, str]] = {
-    **_from("ops.face", "Value Parameter values no_grad scope"),
+    **_from("ops.face", "Value Parameter Buffer values no_grad scope"),
     **FUNCTIONS,
     **_from("autodiff.transforms", "grad value_and_grad vjp jvp linearize jacobian hessian hvp"),
     **_from("autodiff.numerical", "numerical_grad"),
@@ -61,7 +61,7 @@ _CONSTANTS = {
     "nan": float("nan"),
     "newaxis": None,
 }
-_MODULES = {"random": "backlit.ops.random"}
+_MODULES = {"random": "backlit.ops.random", "nn": "backlit.nn", "optim": "backlit.optim", "data": "backlit.data"}
 
 __all__ = [*_LAZY, *_CONSTANTS, *_MODULES]
 

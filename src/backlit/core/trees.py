@@ -57,6 +57,25 @@ def children_of(tree: Any) -> tuple[list[tuple[str, Any]], Callable[[list[Any]],
     return None
 
 
+def mapped(f: Callable[..., Any], tree: Any, *others: Any) -> Any:
+    """The tree with `f(leaf, *leaves of the others)` for each leaf. Where another holds None, `f` is given None.
+
+    >>> mapped(lambda p, g: p if g is None else p - g, {"w": 3.0, "b": 1.0}, {"w": 1.0, "b": None})
+    {'w': 2.0, 'b': 1.0}
+    """
+    opened = children_of(tree)
+    if opened is None:
+        return f(tree, *others)
+    children, build = opened
+    apart = [_children_like(other, len(children)) for other in others]
+    return build([mapped(f, child, *rest) for (_, child), *rest in zip(children, *apart, strict=True)])
+
+
+def _children_like(tree: Any, count: int) -> list[Any]:
+    opened = None if tree is None else children_of(tree)
+    return [None] * count if opened is None else [child for _, child in opened[0]]
+
+
 def paths(tree: Any, root: str = "") -> list[str]:
     """How each leaf is reached from the root, in the order of `flatten`.
 

@@ -309,7 +309,7 @@ class Value:
         variables cannot be copied.
         """
         node = current(self)
-        if _is_constant(node):
+        if _is_constant(node) and type(self) is not Buffer:
             twin = _constant_again(np.asarray(exposed(node._data)), self.name)
         elif node._op is not None:
             raise GraphError(f"{describe(self)} was computed; copy the variables and compute it again.")
@@ -320,7 +320,7 @@ class Value:
 
     def __reduce__(self) -> Any:
         node = current(self)
-        if _is_constant(node):
+        if _is_constant(node) and type(self) is not Buffer:
             return _constant_again, (np.asarray(exposed(node._data)), self.name)
         if node._op is not None:
             raise GraphError(f"{describe(self)} was computed, and a graph cannot be pickled; store its .data.")
@@ -385,7 +385,39 @@ class Parameter(Value):
     __slots__ = ()
 
 
+class Buffer(Value):
+    """A variable that training changes and no gradient reaches: running statistics, an optimizer's memory, a counter.
+
+    It is stored with a model and assigned like a parameter, `b.data = ...`; optimizers leave it alone.
+
+    >>> count = Buffer(0, dtype="int64")
+    >>> count.data = count.data + 1
+    >>> count
+    Buffer(1)
+    """
+
+    __slots__ = ()
+
+    def __init__(self, data: Any, name: str | None = None, dtype: Any = None) -> None:
+        super().__init__(data, name, dtype)
+        self._grad = INACTIVE
+
+
 _new = object.__new__
+
+
+def numbers_of(value: Value) -> Any:
+    """The numbers of a variable as the engine stores them, to compute with and not to write into."""
+    return (value if value._now is None else value._now)._data
+
+
+def assign(variable: Value, data: Any) -> None:
+    """Give a variable new numbers, of its shape and dtype, that nobody else holds: they are not copied."""
+    old = numbers_of(variable)
+    if type(data) is type(old) is np.ndarray and data.dtype is old.dtype and data.shape == old.shape:
+        variable._assign(data)
+    else:
+        variable.data = data
 
 
 def leaf(data: Any, active: bool = True) -> Value:
@@ -479,7 +511,8 @@ def describe(value: Value) -> str:
     if node._op is not None:
         made = f"made by {node._op.name}" if label else f"a value made by {node._op.name}"
     else:
-        made = "a constant" if node._grad is INACTIVE else "a variable"
+        kept = type(value) is Buffer or type(node._extra.owner) is Buffer
+        made = "a buffer" if kept else "a constant" if node._grad is INACTIVE else "a variable"
     text = f"`{label}`, {made}" if label else made
     return f"{text} at {site}" if (site := value.site) is not None else text
 
