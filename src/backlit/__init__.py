@@ -33,6 +33,7 @@ _LAZY: dict[str, tuple[str, str]] = {
     **_from("autodiff.verify", "check_op"),
     **_from("autodiff.nonfinite", "trace_nonfinite"),
     **_from("autodiff.custom", "custom_derivative"),
+    **_from("compiler.compile", "compile repeat"),
     **_from("explain.why", "why"),
     **_from("explain.paths", "paths"),
     **_from("explain.health", "health"),

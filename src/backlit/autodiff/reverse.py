@@ -22,7 +22,7 @@ from backlit.core.numbers import Abstract, as_data, dtype_of, quietly, shape_of
 from backlit.core.op import ONE, Elementwise, Linear
 from backlit.core.record import as_constant
 from backlit.core.site import user_frame
-from backlit.core.state import SPECIAL, Because, Mode, because, current_mode, mode
+from backlit.core.state import SPECIAL, Because, Mode, because, current_mode, mode, tracing
 from backlit.core.value import (
     INACTIVE,
     NO_EXTRA,
@@ -374,7 +374,11 @@ def backward(self: Value, seed: Any = None) -> None:
             f"{_why_inactive(output)}."
         )
     if type(output._data) is Abstract:
-        raise GraphError("backward() of a traced value: use backlit.grad inside a traced function.")
+        trace = tracing()
+        if trace is None:
+            raise GraphError("backward() of a traced value, outside the function that was traced.")
+        trace.backward(output, data)
+        return
     cts, leaves, untouched = sweep(output, data)
     for node in untouched:
         cts[node] = _zeros_for(node)

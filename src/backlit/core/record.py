@@ -104,6 +104,8 @@ _new = object.__new__
 def record(op: Op, inputs: tuple[Value, ...], attrs: Attrs = NO_ATTRS) -> Value:
     """A new node: the op applied to nodes. The only place where graphs grow, but for the fast path of scalars."""
     mode = current_mode() if SPECIAL else None
+    if mode is not None and mode.trace is not None:
+        inputs = tuple(map(mode.trace.lift, inputs))
     active = mixed = False
     floats = True
     datas = []
@@ -171,7 +173,9 @@ def _mark(node: Value, inputs: tuple[Value, ...], mode: Mode) -> None:
     if mode.scope is not None or mode.because is not None:
         extra = node._own_extra()
         extra.scope, extra.because = mode.scope, mode.because
-    if not mode.recording:
+    if not mode.recording and mode.trace is not None:
+        node._grad = INACTIVE  # but what it was computed by and from is what will be compiled
+    elif not mode.recording:
         extra = node._own_extra()
         extra.cut = ("no_grad", node._op, tuple(weakref.ref(x) for x in inputs))
         extra.attrs, extra.rest = NO_ATTRS, ()

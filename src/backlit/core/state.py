@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from backlit.core.value import Value
@@ -48,6 +48,19 @@ class Mode(NamedTuple):
     recording: bool = True
     because: Because | None = None
     watch: Callable[[Value], None] | None = None  # called with every new node
+    trace: Tracing | None = None  # a function is run on shapes, to be compiled
+
+
+class Tracing(Protocol):
+    """What the floors of the engine ask of a running trace; `compiler/trace.py` answers."""
+
+    def lift(self, node: Value) -> Value: ...
+    def read(self, variable: Value) -> Value: ...
+    def assign(self, variable: Value, new: Any) -> None: ...
+    def gradient(self, holder: Value) -> Any: ...
+    def set_gradient(self, holder: Value, new: Any) -> None: ...
+    def backward(self, output: Value, seed: Any) -> None: ...
+    def saw(self, thing: Any, name: str) -> None: ...
 
 
 SPECIAL: list[None] = []
@@ -78,6 +91,7 @@ class mode:  # noqa: N801  (used like a function: `with mode(...)`)
             get("recording", before.recording),
             get("because", before.because),
             get("watch", before.watch),
+            get("trace", before.trace),
         )
         self._token = _MODE.set(after)
         SPECIAL.append(None)
@@ -90,7 +104,12 @@ class mode:  # noqa: N801  (used like a function: `with mode(...)`)
 
 def because(base: Mode, reason: Because) -> None:
     """Within a `mode` block: the nodes made from now on serve this purpose."""
-    _MODE.set(Mode(base.scope, base.recording, reason, base.watch))
+    _MODE.set(Mode(base.scope, base.recording, reason, base.watch, base.trace))
+
+
+def tracing() -> Tracing | None:
+    """The trace that runs in this thread, if one does."""
+    return _MODE.get().trace if SPECIAL else None
 
 
 def scope(name: str) -> mode:

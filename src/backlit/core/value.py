@@ -18,7 +18,7 @@ from backlit.core import dtypes
 from backlit.core.errors import ConversionError, GraphError, ShapeError, TracedValueError
 from backlit.core.numbers import Abstract, Shape, as_data, dtype_of, exposed, shape_of
 from backlit.core.site import IS_LIBRARY, Site, site_of, user_frame
-from backlit.core.state import Because, Scope
+from backlit.core.state import SPECIAL, Because, Scope, tracing
 
 if TYPE_CHECKING:
     from backlit.core.op import Op
@@ -136,6 +136,8 @@ class Value:
         """
         data = (self if self._now is None else self._now)._data
         kind = type(data)
+        if SPECIAL and (trace := tracing()) is not None:
+            return trace.read(self)
         if kind is float:
             return data
         if kind is Abstract:
@@ -148,6 +150,9 @@ class Value:
     @data.setter
     def data(self, new: Any) -> None:
         node = self if self._now is None else self._now
+        if SPECIAL and node._op is None and (trace := tracing()) is not None:
+            trace.assign(self, new)
+            return
         if node._op is not None:
             raise GraphError(
                 f"{describe(self)} was computed, so its numbers follow from its inputs and cannot be assigned. "
@@ -185,6 +190,8 @@ class Value:
         A float or a read-only array of this node's shape. It can be assigned, to None or to numbers.
         """
         grad = (self if self._now is None or self._now._op is None else self._now)._grad
+        if SPECIAL and (trace := tracing()) is not None:
+            return trace.gradient(self._grad_holder())
         if grad is None or type(grad) is float:
             return grad
         return None if grad is INACTIVE else exposed(grad)
@@ -192,6 +199,9 @@ class Value:
     @grad.setter
     def grad(self, new: Any) -> None:
         holder = self._grad_holder()
+        if SPECIAL and (trace := tracing()) is not None:
+            trace.set_gradient(holder, new)
+            return
         if new is None:
             if holder._grad is None or holder._grad is INACTIVE:
                 return
@@ -407,17 +417,37 @@ _new = object.__new__
 
 
 def numbers_of(value: Value) -> Any:
-    """The numbers of a variable as the engine stores them, to compute with and not to write into."""
+    """The numbers of a variable as the engine stores them, to compute with and not to write into; while a function is
+    traced, a value that stands for them.
+    """
+    if SPECIAL and (trace := tracing()) is not None:
+        return trace.read(value)
     return (value if value._now is None else value._now)._data
 
 
 def assign(variable: Value, data: Any) -> None:
     """Give a variable new numbers, of its shape and dtype, that nobody else holds: they are not copied."""
-    old = numbers_of(variable)
-    if type(data) is type(old) is np.ndarray and data.dtype is old.dtype and data.shape == old.shape:
+    if SPECIAL and (trace := tracing()) is not None:
+        trace.assign(variable, data)
+        return
+    old = (variable if variable._now is None else variable._now)._data
+    kind = type(data)
+    if kind is type(old) and (
+        (data.dtype is old.dtype and data.shape == old.shape)
+        if kind is np.ndarray
+        else kind is float or kind is np.int64
+    ):
         variable._assign(data)
     else:
         variable.data = data
+
+
+def gradient_of(variable: Value) -> Any:
+    """The gradient that a variable holds, as the engine stores it, or None; while a function is traced, as a value."""
+    holder = variable._grad_holder()
+    if SPECIAL and (trace := tracing()) is not None:
+        return trace.gradient(holder)
+    return None if holder._grad is INACTIVE else holder._grad
 
 
 def leaf(data: Any, active: bool = True) -> Value:

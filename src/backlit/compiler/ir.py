@@ -1,0 +1,342 @@
+"""The compiler's own graph: a few kinds of node, merged as they are made, each knowing the values it came from.
+
+input      a place of the arguments or captured variables
+constant   a number, or an array
+iota       the position along one axis
+map        a scalar function, element by element; all arguments have the shape of the result
+view       elements of another node, each index an affine function of the indices of the result
+reshape    the same elements in row-major order
+reduce     elements combined along axes
+pick       the position of an extreme element along an axis
+matmul     matrix products, (…, m, k) and (…, k, n), over the same leading axes
+gather     elements at positions that index arrays give
+scatter    updates set or added at positions that index arrays give
+pad        elements surrounded by a fill value
+concat     arrays one after the other along an axis
+running    cumulative sums and products, recurrences
+loop       a body run n times; `part` takes one of its results
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from backlit.core.numbers import Shape
+from backlit.core.value import Value
+
+Dtype = np.dtype[Any]
+BOOL, INT64, FLOAT64 = np.dtype(bool), np.dtype(np.int64), np.dtype(np.float64)
+
+
+class Node:
+    """One node. attrs: what its kind needs to know beside its arguments; it can be hashed."""
+
+    __slots__ = ("args", "attrs", "data", "dtype", "index", "kind", "origins", "shape")
+
+    def __init__(self, kind: str, args: tuple[Node, ...], attrs: tuple[Any, ...], shape: Shape, dtype: Dtype) -> None:
+        self.kind, self.args, self.attrs, self.shape, self.dtype = kind, args, attrs, shape, dtype
+        self.origins: list[Value] = []
+        self.data: Any = None  # of a constant array, or the body of a loop
+        self.index = 0
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    def __repr__(self) -> str:
+        inner = " ".join(f"%{a.index}" for a in self.args)
+        what = " ".join(map(str, self.attrs))
+        return f"%{self.index} = {self.kind} {what} {inner} : {self.dtype.name}{list(self.shape)}"
+
+
+class Graph:
+    """Makes nodes. Equal ones are one, and what can be known beforehand is; each rule stands in `_simplified`."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Node] = []
+        self._known: dict[Any, Node] = {}
+        self.origin: Value | None = None
+
+    def _make(
+        self, kind: str, args: tuple[Node, ...], attrs: tuple[Any, ...], shape: Shape, dtype: Dtype, data: Any = None
+    ) -> Node:
+        key = (kind, tuple(map(id, args)), attrs, shape, dtype, None if data is None else id(data))
+        node = self._known.get(key)
+        if node is None:
+            node = Node(kind, args, attrs, shape, dtype)
+            node.data, node.index = data, len(self.nodes)
+            self._known[key] = node
+            self.nodes.append(node)
+        if self.origin is not None and self.origin not in node.origins:
+            node.origins.append(self.origin)
+        return node
+
+    # -- leaves -------------------------------------------------------------------------------------------------
+
+    def input(self, place: int, shape: Shape, dtype: Dtype) -> Node:
+        return self._make("input", (), (place,), shape, dtype)
+
+    def number(self, number: Any, dtype: Dtype) -> Node:
+        """A constant without axes."""
+        number = dtype.type(number)
+        return self._make("constant", (), (number.tobytes(),), (), dtype, _interned(number))
+
+    def constant(self, data: Any, dtype: Dtype) -> Node:
+        array = np.asarray(data, dtype)
+        if array.size and (array.ndim == 0 or _uniform(array)):
+            return self.broadcast(self.number(array.reshape(-1)[0], dtype), array.shape)
+        return self._make("constant", (), ("array",), array.shape, dtype, np.ascontiguousarray(array))
+
+    def iota(self, shape: Shape, axis: int, dtype: Dtype = INT64) -> Node:
+        return self._make("iota", (), (axis,), shape, dtype)
+
+    # -- elementwise --------------------------------------------------------------------------------------------
+
+    def map(self, function: str, *args: Node, dtype: Dtype | None = None) -> Node:
+        """A scalar function of arguments that broadcast."""
+        shape = np.broadcast_shapes(*(a.shape for a in args)) if len(args) > 1 else args[0].shape
+        dtype = dtype or args[-1].dtype
+        found = self._simplified(function, args, shape, dtype)
+        if found is not None:
+            return found
+        full = tuple(a if a.shape == shape else self.broadcast(a, shape) for a in args)
+        if all(self.scalar_of(a) is not None for a in full) and shape:  # computed once, and spread
+            return self.broadcast(self.map(function, *(self.scalar_of(a) for a in full), dtype=dtype), shape)  # type: ignore[arg-type]
+        return self._make("map", full, (function,), shape, dtype)
+
+    def cast(self, x: Node, dtype: Dtype) -> Node:
+        if x.dtype == dtype:
+            return x
+        number = self.value_of(x)
+        if number is not None:
+            with np.errstate(all="ignore"):
+                return self.broadcast(self.number(np.asarray(number).astype(dtype)[()], dtype), x.shape)
+        return self.map("cast", x, dtype=dtype)
+
+    def scalar_of(self, x: Node) -> Node | None:
+        """The node without axes that is spread here, if so."""
+        if not x.shape:
+            return x
+        if x.kind == "view" and not x.args[0].shape:
+            return x.args[0]
+        return None
+
+    def value_of(self, x: Node) -> Any:
+        """The number that every element is, if it is known."""
+        x = self.scalar_of(x) or x
+        return x.data if x.kind == "constant" and not x.shape else None
+
+    def _simplified(self, function: str, args: tuple[Node, ...], shape: Shape, dtype: Dtype) -> Node | None:
+        """Algebra that holds for every number, NaN and infinities among them."""
+
+        def is_number(x: Node, number: float) -> bool:
+            value = self.value_of(x)
+            return value is not None and bool(value == number)
+
+        def spread(x: Node) -> Node:
+            return self.broadcast(x, shape)
+
+        if function == "multiply":
+            for a, b in (args, args[::-1]):
+                if is_number(b, 1) and a.dtype == dtype:
+                    return spread(a)
+                if is_number(b, -1) and dtype.kind == "f":
+                    return spread(self.map("negative", a))
+                inner = b.args[0] if b.kind == "map" and b.attrs[0] == "negative" else None
+                if inner is not None and is_number(a, -1):
+                    return spread(inner)
+        elif function == "divide" and is_number(args[1], 1) and args[0].dtype == dtype:
+            return spread(args[0])
+        elif function == "divide" and dtype.kind == "f":
+            by = self.value_of(args[1])
+            if by is not None and by != 0 and math.frexp(abs(float(by)))[0] == 0.5 and math.isfinite(1 / float(by)):
+                return self.map("multiply", args[0], self.number(1 / by, dtype))  # exact: a power of two
+        elif function == "pow" and dtype.kind == "f":
+            power = self.value_of(args[1])
+            if power is not None and args[0].dtype == dtype:
+                x = args[0]
+                if power == 1:
+                    return spread(x)
+                if power == 2:
+                    return spread(self.map("multiply", x, x))
+                if power == -1:
+                    return spread(self.map("divide", self.number(1, dtype), x))
+        elif function == "square":
+            return self.map("multiply", args[0], args[0])
+        elif function == "negative" and args[0].kind == "map" and args[0].attrs[0] == "negative":
+            return args[0].args[0]
+        elif function == "add" and args[1].kind == "map" and args[1].attrs[0] == "negative" and dtype.kind == "f":
+            return self.map("subtract", args[0], args[1].args[0])
+        elif function == "where":
+            chosen = self.value_of(args[0])
+            if chosen is not None:
+                return spread(args[1] if chosen else args[2])
+            if args[1] is args[2]:
+                return spread(args[1])
+        elif function in ("bitwise_and", "logical_and") and dtype == BOOL:
+            for a, b in (args, args[::-1]):
+                value = self.value_of(b)
+                if value is not None and a.dtype == BOOL:
+                    return spread(a) if value else spread(b)
+        elif function in ("bitwise_or", "logical_or") and dtype == BOOL:
+            for a, b in (args, args[::-1]):
+                value = self.value_of(b)
+                if value is not None and a.dtype == BOOL:
+                    return spread(b) if value else spread(a)
+        return None
+
+    # -- movement -----------------------------------------------------------------------------------------------
+
+    def view(self, x: Node, shape: Shape, offsets: Sequence[int], rows: Sequence[Sequence[int]]) -> Node:
+        """Index d of `x` is offsets[d] + the sum over j of rows[d][j] times index j of the result."""
+        if 0 in shape:
+            return self._make("constant", (), ("array",), shape, x.dtype, np.zeros(shape, x.dtype))
+        offsets = tuple(offsets)
+        rows = tuple(tuple(0 if shape[j] == 1 else c for j, c in enumerate(row)) for row in rows)
+        if (
+            x.shape == shape
+            and not any(offsets)
+            and all(rows[d][j] == (d == j) or shape[j] == 1 for d in range(len(shape)) for j in range(len(shape)))
+        ):
+            return x
+        if x.kind == "view":
+            inner_offsets, inner_rows = x.attrs
+            offsets, rows = (
+                tuple(
+                    o + sum(c * offsets[j] for j, c in enumerate(row))
+                    for o, row in zip(inner_offsets, inner_rows, strict=True)
+                ),
+                tuple(
+                    tuple(sum(c * rows[j][k] for j, c in enumerate(row)) for k in range(len(shape)))
+                    for row in inner_rows
+                ),
+            )
+            return self.view(x.args[0], shape, offsets, rows)
+        return self._make("view", (x,), (offsets, rows), shape, x.dtype)
+
+    def broadcast(self, x: Node, shape: Shape) -> Node:
+        if x.shape == shape:
+            return x
+        extra = len(shape) - len(x.shape)
+        rows = [[int(j == d + extra and x.shape[d] != 1) for j in range(len(shape))] for d in range(len(x.shape))]
+        return self.view(x, shape, [0] * len(x.shape), rows)
+
+    def transpose(self, x: Node, axes: Sequence[int]) -> Node:
+        """Axis j of the result is axis axes[j] of `x`."""
+        place = {axis: j for j, axis in enumerate(axes)}
+        rows = [[int(place[d] == j) for j in range(len(axes))] for d in range(len(axes))]
+        return self.view(x, tuple(x.shape[a] for a in axes), [0] * len(axes), rows)
+
+    def reshape(self, x: Node, shape: Shape) -> Node:
+        if x.shape == shape:
+            return x
+        scalar = self.scalar_of(x)
+        if scalar is not None or x.size == 1:
+            base = scalar if scalar is not None else self.view(x, (), [0] * len(x.shape), [[] for _ in x.shape])
+            return self.broadcast(base, shape)
+        if 0 in shape:
+            return self._make("constant", (), ("array",), shape, x.dtype, np.zeros(shape, x.dtype))
+        rows = _split_rows(x.shape, shape)
+        if rows is not None:
+            return self.view(x, shape, [0] * len(x.shape), rows)
+        if x.kind == "reshape":
+            return self.reshape(x.args[0], shape)
+        return self._make("reshape", (x,), (), shape, x.dtype)
+
+    def pad(self, x: Node, fill: Node, before: Sequence[int], shape: Shape) -> Node:
+        if x.shape == shape:
+            return x
+        return self._make("pad", (x, fill), (tuple(before),), shape, x.dtype)
+
+    def concat(self, parts: Sequence[Node], axis: int) -> Node:
+        parts = [p for p in parts if p.shape[axis]] or list(parts[:1])
+        if len(parts) == 1:
+            return parts[0]
+        length = sum(p.shape[axis] for p in parts)
+        shape = (*parts[0].shape[:axis], length, *parts[0].shape[axis + 1 :])
+        return self._make("concat", tuple(parts), (axis,), shape, parts[0].dtype)
+
+    # -- combining ----------------------------------------------------------------------------------------------
+
+    def reduce(self, function: str, x: Node, axes: Sequence[int], keepdims: bool = False) -> Node:
+        """function: add, multiply, maximum, minimum, and, or; x has the dtype in which it is combined."""
+        axes = tuple(sorted(axes))
+        kept = tuple(n for d, n in enumerate(x.shape) if d not in axes)
+        found = x if not axes else self._reduced(function, x, axes, kept)
+        if keepdims:
+            found = self.reshape(found, tuple(1 if d in axes else n for d, n in enumerate(x.shape)))
+        return found
+
+    def _reduced(self, function: str, x: Node, axes: tuple[int, ...], kept: Shape) -> Node:
+        if all(x.shape[d] == 1 for d in axes):
+            return self.reshape(x, kept)
+        if function == "add" and x.kind == "view" and x.dtype.kind == "f" and not x.args[0].shape:
+            count = math.prod(x.shape[d] for d in axes)
+            return self.broadcast(self.map("multiply", x.args[0], self.number(count, x.dtype)), kept)
+        return self._make("reduce", (x,), (function, axes), kept, x.dtype)
+
+    def pick(self, function: str, x: Node, axis: int) -> Node:
+        kept = tuple(n for d, n in enumerate(x.shape) if d != axis)
+        return self._make("pick", (x,), (function, axis), kept, INT64)
+
+    def matmul(self, a: Node, b: Node) -> Node:
+        """a: (…, m, k), b: (…, k, n) over the same leading axes."""
+        shape = (*a.shape[:-1], b.shape[-1])
+        if not a.shape[-1]:
+            return self.broadcast(self.number(0, a.dtype), shape)
+        return self._make("matmul", (a, b), (), shape, a.dtype)
+
+    def gather(self, x: Node, arrays: Sequence[Node], plan: tuple[Any, ...], shape: Shape) -> Node:
+        """plan: for each axis of x ("array", which) or ("affine", offset, coefficients); arrays: of the shape."""
+        return self._make("gather", (x, *arrays), (plan,), shape, x.dtype)
+
+    def scatter(self, base: Node, updates: Node, arrays: Sequence[Node], plan: tuple[Any, ...], function: str) -> Node:
+        """function: "set" (the last counts) or "add"; updates and arrays have one shape, plan as in `gather`."""
+        return self._make("scatter", (base, updates, *arrays), (plan, function), base.shape, base.dtype)
+
+    def running(self, function: str, args: Sequence[Node], axis: int, reverse: bool, exclusive: bool) -> Node:
+        """function: add or multiply (one argument), or recurrence (factor, term): y = factor · y before + term."""
+        x = args[-1]
+        return self._make("running", tuple(args), (function, axis, reverse, exclusive), x.shape, x.dtype)
+
+
+_NUMBERS: dict[tuple[Any, bytes], Any] = {}
+
+
+def _interned(number: Any) -> Any:
+    """One object for equal numbers of one dtype, so that nodes that hold them are found to be equal."""
+    return _NUMBERS.setdefault((number.dtype, number.tobytes()), number)
+
+
+def _uniform(array: Any) -> bool:
+    first = array.reshape(-1)[0]
+    return array.size <= 1 << 20 and bool((array == first).all()) and not (first == 0 and np.signbit(array).any())
+
+
+def _split_rows(have: Shape, want: Shape) -> list[list[int]] | None:
+    """The rows of a view that reshapes by splitting axes and adding or taking away axes of length 1 only."""
+    rows: list[list[int]] = []
+    j = 0
+    for length in have:
+        row = [0] * len(want)
+        if length != 1:
+            group = []
+            product = 1
+            while product < length:
+                if j == len(want):
+                    return None
+                group.append(j)
+                product *= want[j]
+                j += 1
+            if product != length:
+                return None
+            step = 1
+            for axis in reversed(group):
+                row[axis] = step
+                step *= want[axis]
+        rows.append(row)
+    return rows if all(n == 1 for n in want[j:]) else None

@@ -1,0 +1,564 @@
+"""Loops around single elements: each kernel as one LLVM function, written so that LLVM vectorises it.
+
+An index is an affine function of loop counters, so movement costs nothing: it only changes where a load looks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from backlit.compiler.ir import INT64, Node
+from backlit.compiler.scalars import Code, apply, literal, register, stored
+from backlit.compiler.schedule import Kernel, Schedule, row_major
+from backlit.core.numbers import Shape
+
+Affine = tuple[int, tuple[tuple[str, int], ...]]
+"""A number plus multiples of counters."""
+
+IDENTITY = {"add": 0, "multiply": 1, "or": False, "and": True}
+
+
+def affine(offset: int, terms: dict[str, int]) -> Affine:
+    return offset, tuple(sorted((name, c) for name, c in terms.items() if c))
+
+
+def combined(offset: int, parts: Sequence[tuple[int, Affine]]) -> Affine:
+    """offset + Σ factor · index."""
+    terms: dict[str, int] = {}
+    for factor, (constant, inner) in parts:
+        if factor:
+            offset += factor * constant
+            for name, c in inner:
+                terms[name] = terms.get(name, 0) + factor * c
+    return affine(offset, terms)
+
+
+class Writer(Code):
+    """Writes one kernel. `memory(node)` is the pointer by which the kernel reaches a kept node."""
+
+    def __init__(self, schedule: Schedule, name: str) -> None:
+        super().__init__()
+        self.schedule = schedule
+        self.name = name
+        self.pointers: dict[Node, str] = {}  # in the order of the parameters
+        self.written: set[Node] = set()
+        self.aliases: dict[Node, Node] = {}  # a result that is written over what it replaces
+        self._memo: dict[Any, str] = {}
+        self._block = "entry"
+        self._labels = 0
+        self.merged: dict[str, tuple[str, int] | None] = {}  # a counter as part of a longer one
+        self.accesses: list[dict[str, int]] = []
+        self.apart: set[str] = set()  # counters used as numbers, which cannot be merged with others
+
+    # -- blocks -------------------------------------------------------------------------------------------------
+
+    def label(self, stem: str) -> str:
+        self._labels += 1
+        return f"{stem}{self._labels}"
+
+    def begin(self, label: str) -> None:
+        self.put(f"{label}:")
+        self._block = label
+        self._memo = {}
+
+    def loop(self, counters: Sequence[tuple[str, int]], body: Callable[[], None]) -> None:
+        """Nested loops; a counter of length 1 is the number 0 and has none."""
+        if not counters:
+            body()
+            return
+        (counter, count), rest = counters[0], counters[1:]
+        head, after = self.label("loop"), self.label("done")
+        before = self._block
+        step = self.fresh("next")
+        self.put(f"  br label %{head}")
+        self.begin(head)
+        at = len(self.lines)
+        self.put("")
+        self.loop(rest, body)
+        self.put(f"  {step} = add nuw nsw i64 {counter}, 1")
+        self.lines[at] = f"  {counter} = phi i64 [0, %{before}], [{step}, %{self._block}]"
+        more = self.let(f"icmp ult i64 {step}, {count}")
+        self.put(f"  br i1 {more}, label %{head}, label %{after}")
+        self.begin(after)
+
+    # -- memory -------------------------------------------------------------------------------------------------
+
+    def pointer(self, node: Node) -> str:
+        node = self.aliases.get(node, node)
+        if node not in self.pointers:
+            self.pointers[node] = f"%p{len(self.pointers)}"
+        return self.pointers[node]
+
+    def number(self, index: Affine) -> str:
+        """An index as an i64."""
+        key = ("index", index)
+        if key in self._memo:
+            return self._memo[key]
+        offset, terms = index
+        total: str | None = None
+        for name, factor in terms:
+            term = name if factor == 1 else self.let(f"mul nsw i64 {name}, {factor}", "i")
+            total = term if total is None else self.let(f"add nsw i64 {total}, {term}", "i")
+        if total is None:
+            return str(offset)
+        if offset:
+            total = self.let(f"add nsw i64 {total}, {offset}", "i")
+        self._memo[key] = total
+        return total
+
+    def _merge(self, index: Affine) -> Affine:
+        """An offset in terms of the counters that there are."""
+        self.accesses.append(dict(index[1]))
+        terms: dict[str, int] = {}
+        for name, factor in index[1]:
+            longer = self.merged.get(name, (name, 1))
+            if longer is not None:
+                terms[longer[0]] = terms.get(longer[0], 0) + factor
+        return affine(index[0], terms)
+
+    def place(self, node: Node, offset: Affine) -> str:
+        """The address of an element of a kept node."""
+        at = self.number(self._merge(offset))
+        pointer = self.pointer(node)
+        if at == "0":
+            return pointer
+        return self.let(f"getelementptr inbounds {stored(node.dtype)}, ptr {pointer}, i64 {at}", "a")
+
+    def load(self, node: Node, offset: Affine) -> str:
+        kind = stored(node.dtype)
+        found = self.let(f"load {kind}, ptr {self.place(node, offset)}, align {node.dtype.itemsize}")
+        return found if node.dtype.kind != "b" else self.let(f"trunc i8 {found} to i1")
+
+    def store(self, node: Node, offset: Affine, value: str) -> None:
+        self.written.add(self.aliases.get(node, node))
+        place = self.place(node, offset)
+        if node.dtype.kind == "b":
+            value = self.let(f"zext i1 {value} to i8")
+        self.put(f"  store {stored(node.dtype)} {value}, ptr {place}, align {node.dtype.itemsize}")
+
+    # -- elements -----------------------------------------------------------------------------------------------
+
+    def element(self, node: Node, index: Sequence[Affine], fresh: bool = False) -> str:
+        """One element of a node. fresh: compute it, though the node is kept."""
+        key = (node, tuple(index))
+        found = self._memo.get(key)
+        if found is None:
+            found = self._memo[key] = self._element(node, index, fresh)
+        return found
+
+    def _element(self, node: Node, index: Sequence[Affine], fresh: bool) -> str:
+        if node.kind == "constant" and not node.shape:
+            return literal(node.data, node.dtype)
+        if not fresh:
+            address = self.schedule.address(node)
+            if address is not None:
+                return self.load(address.base, combined(address.offset, list(zip(address.strides, index, strict=True))))
+        if node.kind == "map":
+            args = [self.element(a, index) for a in node.args]
+            return apply(self, node.attrs[0], args, [a.dtype for a in node.args], node.dtype)
+        if node.kind == "view":
+            offsets, rows = node.attrs
+            inner = [combined(o, list(zip(row, index, strict=True))) for o, row in zip(offsets, rows, strict=True)]
+            return self.element(node.args[0], inner)
+        if node.kind == "iota":
+            position = index[node.attrs[0]]
+            self.apart.update(name for name, _ in position[1])
+            return apply(self, "cast", [self.number(position)], [INT64], node.dtype)
+        if node.kind == "gather":
+            return self._gathered(node, index)
+        if node.kind == "reshape":
+            return self._reshaped(node, index)
+        raise AssertionError(f"{node!r} should have been kept")
+
+    def _reshaped(self, node: Node, index: Sequence[Affine]) -> str:
+        inner = node.args[0]
+        if inner.kind == "constant" and not inner.shape:
+            return literal(inner.data, inner.dtype)
+        raise AssertionError("a reshape reads from memory")
+
+    def _gathered(self, node: Node, index: Sequence[Affine]) -> str:
+        x, *arrays = node.args
+        address = self.schedule.address(x)
+        assert address is not None
+        return self.load(address.base, self.gathered_offset(address, x.shape, arrays, node.attrs[0], index))
+
+    def gathered_offset(
+        self, address: Any, shape: Shape, arrays: Sequence[Node], plan: Sequence[Any], index: Sequence[Affine]
+    ) -> Affine:
+        """The offset of an element whose positions index arrays give; each is brought into its axis."""
+        parts: list[tuple[int, Affine]] = []
+        for entry, stride, length in zip(plan, address.strides, shape, strict=True):
+            if entry[0] == "affine":
+                parts.append((stride, combined(entry[1], list(zip(entry[2], index, strict=True)))))
+                continue
+            parts.append((stride, (0, ((self._position(arrays[entry[1]], index, length), 1),))))
+        return combined(address.offset, parts)
+
+    def _position(self, array: Node, index: Sequence[Affine], length: int) -> str:
+        key = ("position", array, tuple(index), length)
+        if key not in self._memo:
+            raw = self.element(array, index)
+            negative = self.let(f"icmp slt i64 {raw}, 0")
+            turned = self.let(f"add i64 {raw}, {length}")
+            at = self.let(f"select i1 {negative}, i64 {turned}, i64 {raw}")
+            inside = self.let(f"icmp ult i64 {at}, {length}")
+            self._memo[key] = self.let(f"select i1 {inside}, i64 {at}, i64 0")
+        return self._memo[key]
+
+    # -- the function -------------------------------------------------------------------------------------------
+
+    def function(self) -> str:
+        """The kernel's text."""
+        parameters = ", ".join(
+            f"ptr noalias {'' if node in self.written else 'readonly '}{pointer}"
+            for node, pointer in self.pointers.items()
+        )
+        body = "\n".join(self.lines)
+        return f"define internal void @{self.name}({parameters}) #0 {{\nentry:\n{body}\n  ret void\n}}\n"
+
+
+def counters(shape: Shape, stem: str = "%i") -> tuple[list[tuple[str, int]], list[Affine]]:
+    """A counter for each axis longer than 1, and the index of each axis."""
+    loops = [(f"{stem}{d}", n) for d, n in enumerate(shape) if n != 1]
+    index = [affine(0, {f"{stem}{d}": 1} if n != 1 else {}) for d, n in enumerate(shape)]
+    return loops, index
+
+
+def merged(writer: Writer, loops: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
+    """Neighbouring loops as one long loop, where all accesses allow it; `writer` is told."""
+    groups: list[list[tuple[str, int]]] = []
+    for counter in loops:
+        if groups:
+            (last, _), (name, count) = groups[-1][-1], counter
+            if (
+                name not in writer.apart
+                and last not in writer.apart
+                and all(access.get(last, 0) == access.get(name, 0) * count for access in writer.accesses)
+            ):
+                groups[-1].append(counter)
+                continue
+        groups.append([counter])
+    result = []
+    for group in groups:
+        name, total = group[-1][0], 1
+        for counter, count in group:
+            total *= count
+            writer.merged[counter] = None if counter != name else (name, 1)
+        result.append((name, total))
+    return result
+
+
+def write(schedule: Schedule, kernel: Kernel, name: str, aliases: dict[Node, Node]) -> Writer:
+    """A kernel as LLVM text: first to see what it accesses, then with loops merged."""
+    body = _BODIES[kernel.kind]
+    probe = Writer(schedule, name)
+    probe.aliases = aliases
+    plan = body(probe, kernel)
+    plan(list)
+    writer = Writer(schedule, name)
+    writer.aliases = aliases
+    writer.accesses, writer.apart = probe.accesses, probe.apart
+    plan = body(writer, kernel)
+    plan(lambda loops: merged(writer, loops))
+    return writer
+
+
+Plan = Callable[[Callable[[Any], Any]], None]
+
+
+def _elementwise(w: Writer, kernel: Kernel) -> Plan:
+    def plan(arrange: Callable[[Any], Any]) -> None:
+        loops, index = counters(kernel.domain)
+
+        def body() -> None:
+            values = [w.element(node, index, fresh=True) for node in kernel.nodes]
+            offset = combined(0, list(zip(row_major(kernel.domain), index, strict=True)))
+            for node, value in zip(kernel.nodes, values, strict=True):  # last, lest one is written over what is read
+                w.store(node, offset, value)
+
+        w.loop(arrange(loops), body)
+
+    return plan
+
+
+def _reduce(w: Writer, kernel: Kernel) -> Plan:
+    (node,) = kernel.nodes
+    (x,) = node.args
+    function, axes = node.attrs
+
+    def plan(arrange: Callable[[Any], Any]) -> None:
+        loops, index = counters(x.shape)
+        names = {d: f"%i{d}" for d in range(len(x.shape))}
+        kept = [(names[d], n) for d, n in enumerate(x.shape) if d not in axes and n != 1]
+        taken = [(names[d], n) for d, n in enumerate(x.shape) if d in axes and n != 1]
+        kept_index = [index[d] for d in range(len(x.shape)) if d not in axes]
+        offset = combined(0, list(zip(row_major(node.shape), kept_index, strict=True)))
+        last = loops[-1][0]
+        if last in {name for name, _ in taken} or not kept:
+            outer, inner = arrange(kept), arrange(taken)
+            w.loop(outer, lambda: _folded(w, node, x, index, inner, offset))
+            return
+        # The last axis stays: rows are combined into a row of results, element by element.
+        lead = [c for c in kept if int(c[0][2:]) < max(axes)]
+        row = [c for c in kept if int(c[0][2:]) > max(axes)]
+        lead, between, row = arrange(lead), arrange(taken), arrange(row)
+        firsts = {name: 0 for name, _ in taken}
+
+        def first(at: Any) -> Any:
+            return affine(at[0], {name: c for name, c in at[1] if name not in firsts})
+
+        def rows() -> None:
+            w.loop(
+                [(f"{name}a", n) for name, n in row],
+                lambda: w.store(node, _renamed(offset, "a", row, w), _start(w, node, x, index)),
+            )
+
+            def body() -> None:
+                w.loop(
+                    row,
+                    lambda: w.store(node, offset, _joined(w, function, w.load(node, offset), w.element(x, index), x)),
+                )
+
+            w.loop(between, body)
+
+        w.loop(lead, rows)
+
+    return plan
+
+
+def _renamed(index: Affine, suffix: str, loops: Sequence[tuple[str, int]], w: Writer) -> Affine:
+    """The same index in counters of other names, which are merged as those are."""
+    names = {name for name, _ in loops}
+    for own_name, longer in list(w.merged.items()):
+        if longer is None or longer[0] in names:
+            w.merged[f"{own_name}{suffix}"] = None if longer is None else (f"{longer[0]}{suffix}", longer[1])
+    own = names | {at for at, longer in w.merged.items() if longer is None}
+    return index[0], tuple((f"{n}{suffix}" if n in own else n, c) for n, c in index[1])
+
+
+def _start(w: Writer, node: Node, x: Node, index: Sequence[Affine]) -> str:
+    """What a reduction begins with."""
+    function = node.attrs[0]
+    if function in IDENTITY:
+        return literal(IDENTITY[function], x.dtype)
+    if x.dtype.kind == "f":
+        return literal(-np.inf if function == "maximum" else np.inf, x.dtype)
+    if x.dtype.kind == "b":
+        return literal(function != "maximum", x.dtype)
+    limits = np.iinfo(x.dtype)
+    return literal(limits.min if function == "maximum" else limits.max, x.dtype)
+
+
+def _joined(w: Writer, function: str, total: str, term: str, x: Node, loose: bool = False) -> str:
+    kind = register(x.dtype)
+    if function == "or":
+        return w.let(f"or {kind} {total}, {term}")
+    if function == "and":
+        return w.let(f"and {kind} {total}, {term}")
+    if loose and x.dtype.kind == "f" and function in ("add", "multiply") and x.dtype.itemsize > 2:
+        return w.let(f"{'fadd' if function == 'add' else 'fmul'} reassoc contract {kind} {total}, {term}")
+    return apply(w, function, [total, term], [x.dtype, x.dtype], x.dtype)
+
+
+def _folded(
+    w: Writer, node: Node, x: Node, index: Sequence[Affine], inner: Sequence[tuple[str, int]], offset: Affine
+) -> None:
+    """A reduction in a register, through all loops."""
+    function = node.attrs[0]
+    kind = register(x.dtype)
+    start = _start(w, node, x, index)
+    wide = kind
+    total = _through(w, inner, wide, start, lambda now: _joined(w, function, now, w.element(x, index), x, loose=True))
+    w.store(node, offset, total)
+
+
+def _through(w: Writer, loops: Sequence[tuple[str, int]], kind: str, start: str, step: Callable[[str], str]) -> str:
+    """A value carried through nested loops."""
+    if not loops:
+        return step(start)
+    (counter, count), rest = loops[0], loops[1:]
+    head, after = w.label("fold"), w.label("done")
+    before = w._block
+    now, following = w.fresh("acc"), w.fresh("next")
+    w.put(f"  br label %{head}")
+    w.begin(head)
+    at = len(w.lines)
+    w.put("")
+    w.put("")
+    result = _through(w, rest, kind, now, step)
+    w.put(f"  {following} = add nuw nsw i64 {counter}, 1")
+    w.lines[at] = f"  {counter} = phi i64 [0, %{before}], [{following}, %{w._block}]"
+    w.lines[at + 1] = f"  {now} = phi {kind} [{start}, %{before}], [{result}, %{w._block}]"
+    more = w.let(f"icmp ult i64 {following}, {count}")
+    w.put(f"  br i1 {more}, label %{head}, label %{after}")
+    w.begin(after)
+    return result
+
+
+def _pick(w: Writer, kernel: Kernel) -> Plan:
+    (node,) = kernel.nodes
+    (x,) = node.args
+    function, axis = node.attrs
+
+    def plan(arrange: Callable[[Any], Any]) -> None:
+        _, index = counters(x.shape)
+        outer = [(f"%i{d}", n) for d, n in enumerate(x.shape) if d != axis and n != 1]
+        kept = [index[d] for d in range(len(x.shape)) if d != axis]
+        offset = combined(0, list(zip(row_major(node.shape), kept, strict=True)))
+        kind = register(x.dtype)
+
+        def body() -> None:
+            if x.shape[axis] == 1:
+                w.store(node, offset, "0")
+                return
+            counter = f"%i{axis}"
+            first = w.element(x, [affine(0, {}) if d == axis else at for d, at in enumerate(index)])
+            head, after = w.label("fold"), w.label("done")
+            before = w._block
+            best, where, following = w.fresh("best"), w.fresh("where"), w.fresh("next")
+            w.put(f"  br label %{head}")
+            w.begin(head)
+            at = len(w.lines)
+            for _ in range(3):
+                w.put("")
+            value = w.element(x, index)
+            if x.dtype.kind == "f":
+                ahead = w.let(f"fcmp {'ogt' if function == 'maximum' else 'olt'} {kind} {value}, {best}")
+                bad = w.let(f"fcmp uno {kind} {value}, {value}")
+                fine = w.let(f"fcmp ord {kind} {best}, {best}")
+                either = w.let(f"or i1 {ahead}, {bad}")
+                wins = w.let(f"and i1 {either}, {fine}")
+            else:
+                sign = "s" if x.dtype.kind == "i" else "u"
+                wins = w.let(f"icmp {sign}{'gt' if function == 'maximum' else 'lt'} {kind} {value}, {best}")
+            new = w.let(f"select i1 {wins}, {kind} {value}, {kind} {best}")
+            position = w.let(f"select i1 {wins}, i64 {counter}, i64 {where}")
+            w.put(f"  {following} = add nuw nsw i64 {counter}, 1")
+            w.lines[at] = f"  {counter} = phi i64 [1, %{before}], [{following}, %{head}]"
+            w.lines[at + 1] = f"  {best} = phi {kind} [{first}, %{before}], [{new}, %{head}]"
+            w.lines[at + 2] = f"  {where} = phi i64 [0, %{before}], [{position}, %{head}]"
+            more = w.let(f"icmp ult i64 {following}, {x.shape[axis]}")
+            w.put(f"  br i1 {more}, label %{head}, label %{after}")
+            w.begin(after)
+            w.store(node, offset, position)
+
+        w.apart.update(f"%i{d}" for d in range(len(x.shape)))
+        w.loop(outer, body)
+
+    return plan
+
+
+def _region(w: Writer, x: Node, node: Node, before: Sequence[int], stem: str, arrange: Callable[[Any], Any]) -> None:
+    """Loops that write an array into a part of a larger one."""
+    loops, index = counters(x.shape, stem)
+    offset = combined(
+        sum(b * s for b, s in zip(before, row_major(node.shape), strict=True)),
+        list(zip(row_major(node.shape), index, strict=True)),
+    )
+    if x.size:
+        w.loop(arrange(loops), lambda: w.store(node, offset, w.element(x, index)))
+
+
+def _concat(w: Writer, kernel: Kernel) -> Plan:
+    (node,) = kernel.nodes
+    (axis,) = node.attrs
+
+    def plan(arrange: Callable[[Any], Any]) -> None:
+        start = 0
+        for k, x in enumerate(node.args):
+            before = [start if d == axis else 0 for d in range(len(node.shape))]
+            _region(w, x, node, before, f"%x{k}_", arrange)
+            start += x.shape[axis]
+
+    return plan
+
+
+def _pad(w: Writer, kernel: Kernel) -> Plan:
+    (node,) = kernel.nodes
+    x, fill = node.args
+
+    def plan(arrange: Callable[[Any], Any]) -> None:
+        loops, index = counters(node.shape, "%f")
+        offset = combined(0, list(zip(row_major(node.shape), index, strict=True)))
+        w.loop(arrange(loops), lambda: w.store(node, offset, w.element(fill, [])))
+        _region(w, x, node, node.attrs[0], "%x", arrange)
+
+    return plan
+
+
+def _scatter(w: Writer, kernel: Kernel) -> Plan:
+    (node,) = kernel.nodes
+    base, updates, *arrays = node.args
+    plan_, function = node.attrs
+
+    def plan(arrange: Callable[[Any], Any]) -> None:
+        if w.aliases.get(node, node) is node:
+            _region(w, base, node, [0] * len(node.shape), "%b", arrange)
+        if not updates.size:
+            return
+        loops, index = counters(updates.shape, "%u")
+        address = type("A", (), {"offset": 0, "strides": row_major(node.shape)})
+
+        def body() -> None:
+            offset = w.gathered_offset(address, node.shape, arrays, plan_, index)
+            value = w.element(updates, index)
+            if function == "add":
+                value = _joined(w, "add", w.load(node, offset), value, node)
+            w.store(node, offset, value)
+
+        w.loop(loops if arrays else arrange(loops), body)
+        if arrays:
+            w.apart.update(name for name, _ in loops)
+
+    return plan
+
+
+def _running(w: Writer, kernel: Kernel) -> Plan:
+    (node,) = kernel.nodes
+    function, axis, reverse, exclusive = node.attrs
+    x = node.args[-1]
+
+    def plan(arrange: Callable[[Any], Any]) -> None:
+        _, index = counters(x.shape)
+        outer = [(f"%i{d}", n) for d, n in enumerate(x.shape) if d != axis and n != 1]
+        counter = "%step"
+        length = x.shape[axis]
+        w.apart.update([counter, *(name for name, _ in outer)])
+        here = affine(length - 1, {counter: -1}) if reverse else affine(0, {counter: 1})
+        index[axis] = here if length > 1 else affine(0, {})
+        strides = row_major(node.shape)
+        offset = combined(0, list(zip(strides, index, strict=True)))
+        kind = register(x.dtype)
+
+        def body() -> None:
+            start = literal(1 if function == "multiply" else 0, x.dtype)
+
+            def step(now: str) -> str:
+                value = w.element(x, index)
+                if function == "recurrence":
+                    scaled = apply(w, "multiply", [w.element(node.args[0], index), now], [x.dtype] * 2, x.dtype)
+                    following = apply(w, "add", [scaled, value], [x.dtype] * 2, x.dtype)
+                else:
+                    following = apply(w, function, [now, value], [x.dtype] * 2, x.dtype)
+                w.store(node, offset, now if exclusive else following)
+                return following
+
+            _through(w, [(counter, length)] if length > 1 else [], kind, start, step)
+
+        w.loop(outer, body)
+
+    return plan
+
+
+_BODIES: dict[str, Callable[[Writer, Kernel], Plan]] = {
+    "elementwise": _elementwise,
+    "reduce": _reduce,
+    "pick": _pick,
+    "concat": _concat,
+    "pad": _pad,
+    "scatter": _scatter,
+    "running": _running,
+}

@@ -1,0 +1,311 @@
+"""How one element is computed: scalar functions as LLVM instructions, in straight lines that vectorise."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from backlit.compiler.ir import Dtype
+
+TYPES = {
+    "float16": "half", "float32": "float", "float64": "double", "bool": "i1",
+    "int8": "i8", "int16": "i16", "int32": "i32", "int64": "i64",
+    "uint8": "i8", "uint16": "i16", "uint32": "i32", "uint64": "i64",
+}  # fmt: skip
+MATH = frozenset(
+    [
+        "exp",
+        "expm1",
+        "log",
+        "log1p",
+        "log2",
+        "log10",
+        "sin",
+        "cos",
+        "tan",
+        "sinh",
+        "cosh",
+        "tanh",
+        "asin",
+        "acos",
+        "atan",
+        "asinh",
+        "acosh",
+        "atanh",
+        "atan2",
+        "pow",
+        "hypot",
+        "erf",
+        "sigmoid",
+        "softplus",
+        "silu",
+        "gelu",
+        "logaddexp",
+    ]
+)
+"""The functions that `vector_math` defines."""
+
+COST = dict.fromkeys(MATH, 20) | {"divide": 5, "sqrt": 5, "remainder": 20, "floor_divide": 10}
+"""About how many simple instructions a function takes; one, where it is not listed."""
+
+
+def register(dtype: Dtype) -> str:
+    """The LLVM type of a number of this dtype in a register."""
+    return TYPES[dtype.name]
+
+
+def stored(dtype: Dtype) -> str:
+    """The LLVM type of a number of this dtype in memory."""
+    return "i8" if dtype.kind == "b" else TYPES[dtype.name]
+
+
+def literal(number: Any, dtype: Dtype) -> str:
+    """A constant as LLVM writes it; floating-point ones by their bits."""
+    if dtype.kind == "f":
+        if dtype.itemsize == 2:
+            return f"0xH{np.float16(number).view(np.uint16):04X}"
+        return f"0x{struct.pack('>d', float(number)).hex().upper()}"
+    if dtype.kind == "b":
+        return "true" if number else "false"
+    return str(int(number))
+
+
+class Code:
+    """LLVM instructions as they are written, with fresh names; what they need from outside is noted."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.math: set[tuple[str, str]] = set()
+        self.declared: set[str] = set()
+        self._count = 0
+
+    def fresh(self, stem: str = "v") -> str:
+        self._count += 1
+        return f"%{stem}{self._count}"
+
+    def put(self, line: str) -> None:
+        self.lines.append(line)
+
+    def let(self, expression: str, stem: str = "v") -> str:
+        name = self.fresh(stem)
+        self.lines.append(f"  {name} = {expression}")
+        return name
+
+    def call(self, intrinsic: str, kind: str, *args: str) -> str:
+        """An intrinsic of LLVM on arguments of one type."""
+        suffix = {"float": "f32", "double": "f64", "half": "f16"}.get(kind, kind)
+        self.declared.add(f"declare {kind} @llvm.{intrinsic}.{suffix}({', '.join([kind] * len(args))})")
+        return self.let(f"call {kind} @llvm.{intrinsic}.{suffix}({', '.join(f'{kind} {a}' for a in args)})")
+
+
+_FLOAT = {"add": "fadd contract", "subtract": "fsub contract", "multiply": "fmul contract", "divide": "fdiv"}
+_WHOLE = {"add": "add", "subtract": "sub", "multiply": "mul", "bitwise_and": "and", "bitwise_or": "or"}
+_INTRINSIC = {"abs": "fabs", "sqrt": "sqrt", "floor": "floor", "ceil": "ceil", "trunc": "trunc", "round": "rint"}
+_ORDERED = {
+    "equal": "oeq", "not_equal": "une", "less": "olt", "less_equal": "ole", "greater": "ogt", "greater_equal": "oge",
+}  # fmt: skip
+_SIGNED = {"equal": "eq", "not_equal": "ne", "less": "lt", "less_equal": "le", "greater": "gt", "greater_equal": "ge"}
+
+
+def apply(code: Code, function: str, args: Sequence[str], dtypes: Sequence[Dtype], dtype: Dtype) -> str:
+    """Instructions for a scalar function; gives the name of the result."""
+    if function == "cast":
+        return _cast(code, args[0], dtypes[0], dtype)
+    if function == "where":
+        kind = register(dtype)
+        return code.let(f"select i1 {args[0]}, {kind} {args[1]}, {kind} {args[2]}")
+    if dtypes[0].name == "float16":  # computed in float32 and rounded, as NumPy does
+        wide = np.dtype(np.float32)
+        args = [_cast(code, a, d, wide) if d.name == "float16" else a for a, d in zip(args, dtypes, strict=True)]
+        found = apply(code, function, args, [wide] * len(args), wide if dtype.name == "float16" else dtype)
+        return _cast(code, found, wide, dtype) if dtype.name == "float16" else found
+    kind = register(dtypes[0])
+    if function in _ORDERED:
+        return _compared(code, function, args, dtypes[0], kind)
+    if dtype.kind == "f":
+        return _of_floats(code, function, args, kind)
+    return _of_whole(code, function, args, dtype, kind)
+
+
+def _of_floats(code: Code, function: str, args: Sequence[str], kind: str) -> str:
+    if function in _FLOAT:
+        return code.let(f"{_FLOAT[function]} {kind} {args[0]}, {args[1]}")
+    if function in MATH:
+        code.math.add((function, kind))
+        suffix = "f32" if kind == "float" else "f64"
+        return code.let(f"call {kind} @bl.{function}.{suffix}({', '.join(f'{kind} {a}' for a in args)})")
+    if function in _INTRINSIC:
+        return code.call(_INTRINSIC[function], kind, args[0])
+    if function == "negative":
+        return code.let(f"fneg {kind} {args[0]}")
+    if function in ("maximum", "minimum"):
+        return _extreme(code, function, args, kind)
+    if function == "copysign":
+        return code.call("copysign", kind, *args)
+    if function == "sign":
+        zero, one = ("0.0", "1.0")
+        above = code.let(f"fcmp ogt {kind} {args[0]}, {zero}")
+        below = code.let(f"fcmp olt {kind} {args[0]}, {zero}")
+        low = code.let(f"select i1 {below}, {kind} -{one}, {kind} {args[0]}")
+        return code.let(f"select i1 {above}, {kind} {one}, {kind} {low}")
+    if function == "remainder":
+        return _remainder(code, args, kind)
+    if function == "floor_divide":
+        quotient = code.let(f"fdiv {kind} {args[0]}, {args[1]}")
+        rest = _remainder(code, args, kind)
+        exact = code.let(f"fsub {kind} {args[0]}, {rest}")
+        whole = code.call("rint", kind, code.let(f"fdiv {kind} {exact}, {args[1]}"))
+        size = code.call("fabs", kind, quotient)
+        infinity = "0x7FF0000000000000"
+        finite = code.let(f"fcmp olt {kind} {size}, {infinity}")
+        usual = code.let(f"fcmp olt {kind} {code.call('fabs', kind, args[1])}, {infinity}")
+        both = code.let(f"and i1 {finite}, {usual}")
+        signed = code.call("copysign", kind, whole, quotient)
+        nil = code.let(f"fcmp oeq {kind} {whole}, 0.0")
+        whole = code.let(f"select i1 {nil}, {kind} {signed}, {kind} {whole}")
+        return code.let(f"select i1 {both}, {kind} {whole}, {kind} {code.call('floor', kind, quotient)}")
+    raise NotImplementedError(f"{function} of {kind}")
+
+
+def _extreme(code: Code, function: str, args: Sequence[str], kind: str) -> str:
+    """The larger or smaller of two; NaN if either is."""
+    a, b = args
+    if _is_literal(a) and not _is_literal(b):
+        a, b = b, a
+    way = ("ole", "ogt") if function == "maximum" else ("oge", "olt")
+    if _is_literal(b) and "0x7FF8" not in b:  # b is a number, so a NaN stays when it is not compared away
+        beaten = code.let(f"fcmp {way[0]} {kind} {a}, {b}")
+        return code.let(f"select i1 {beaten}, {kind} {b}, {kind} {a}")
+    wins = code.let(f"fcmp {way[1]} {kind} {a}, {b}")
+    found = code.let(f"select i1 {wins}, {kind} {a}, {kind} {b}")
+    bad = code.let(f"fcmp uno {kind} {a}, {a}")
+    return code.let(f"select i1 {bad}, {kind} {a}, {kind} {found}")
+
+
+def _is_literal(text: str) -> bool:
+    return not text.startswith("%")
+
+
+def _remainder(code: Code, args: Sequence[str], kind: str) -> str:
+    """Python's: the result has the sign of the divisor."""
+    rest = code.let(f"frem {kind} {args[0]}, {args[1]}")
+    nil = code.let(f"fcmp oeq {kind} {rest}, 0.0")
+    product = code.let(f"fcmp olt {kind} {code.call('copysign', kind, '1.0', rest)}, 0.0")
+    other = code.let(f"fcmp olt {kind} {code.call('copysign', kind, '1.0', args[1])}, 0.0")
+    differ = code.let(f"xor i1 {product}, {other}")
+    moved = code.let(f"fadd {kind} {rest}, {args[1]}")
+    fixed = code.let(f"select i1 {differ}, {kind} {moved}, {kind} {rest}")
+    zero = code.call("copysign", kind, "0.0", args[1])
+    return code.let(f"select i1 {nil}, {kind} {zero}, {kind} {fixed}")
+
+
+def _compared(code: Code, function: str, args: Sequence[str], dtype: Dtype, kind: str) -> str:
+    if dtype.kind == "f":
+        return code.let(f"fcmp {_ORDERED[function]} {kind} {args[0]}, {args[1]}")
+    how = _SIGNED[function]
+    if function not in ("equal", "not_equal"):
+        how = ("s" if dtype.kind == "i" else "u") + how
+    return code.let(f"icmp {how} {kind} {args[0]}, {args[1]}")
+
+
+def _of_whole(code: Code, function: str, args: Sequence[str], dtype: Dtype, kind: str) -> str:
+    signed = dtype.kind == "i"
+    if dtype.kind == "b" and function in ("add", "multiply", "maximum", "minimum"):
+        function = {"add": "bitwise_or", "maximum": "bitwise_or"}.get(function, "bitwise_and")
+    if function in _WHOLE:
+        return code.let(f"{_WHOLE[function]} {kind} {args[0]}, {args[1]}")
+    if function == "bitwise_xor":
+        return code.let(f"xor {kind} {args[0]}, {args[1]}")
+    if function == "bitwise_invert":
+        return code.let(f"xor {kind} {args[0]}, -1")
+    if function == "negative":
+        return code.let(f"sub {kind} 0, {args[0]}")
+    if function in ("floor", "ceil", "trunc", "round"):
+        return args[0]
+    if function == "abs":
+        if not signed:
+            return args[0]
+        below = code.let(f"icmp slt {kind} {args[0]}, 0")
+        return code.let(f"select i1 {below}, {kind} {code.let(f'sub {kind} 0, {args[0]}')}, {kind} {args[0]}")
+    if function == "sign":
+        above = code.let(f"zext i1 {code.let(f'icmp ne {kind} {args[0]}, 0')} to {kind}")
+        if not signed:
+            return above
+        below = code.let(f"icmp slt {kind} {args[0]}, 0")
+        return code.let(f"select i1 {below}, {kind} -1, {kind} {above}")
+    if function in ("maximum", "minimum"):
+        how = ("s" if signed else "u") + ("gt" if function == "maximum" else "lt")
+        wins = code.let(f"icmp {how} {kind} {args[0]}, {args[1]}")
+        return code.let(f"select i1 {wins}, {kind} {args[0]}, {kind} {args[1]}")
+    if function in ("bitwise_left_shift", "bitwise_right_shift"):
+        return _shifted(code, function, args, dtype, kind)
+    if function in ("floor_divide", "remainder"):
+        return _divided(code, function, args, signed, kind)
+    raise NotImplementedError(f"{function} of {dtype.name}")
+
+
+def _shifted(code: Code, function: str, args: Sequence[str], dtype: Dtype, kind: str) -> str:
+    """A shift; by as many bits as there are, or more, all of them leave."""
+    width = dtype.itemsize * 8
+    inside = code.let(f"icmp ult {kind} {args[1]}, {width}")
+    if function == "bitwise_right_shift" and dtype.kind == "i":
+        by = code.let(f"select i1 {inside}, {kind} {args[1]}, {kind} {width - 1}")
+        return code.let(f"ashr {kind} {args[0]}, {by}")
+    by = code.let(f"select i1 {inside}, {kind} {args[1]}, {kind} 0")
+    found = code.let(f"{'shl' if 'left' in function else 'lshr'} {kind} {args[0]}, {by}")
+    return code.let(f"select i1 {inside}, {kind} {found}, {kind} 0")
+
+
+def _divided(code: Code, function: str, args: Sequence[str], signed: bool, kind: str) -> str:
+    """Whole division as Python's, with 0 for a division by 0, as NumPy gives."""
+    nil = code.let(f"icmp eq {kind} {args[1]}, 0")
+    if not signed:
+        by = code.let(f"select i1 {nil}, {kind} 1, {kind} {args[1]}")
+        found = code.let(f"{'udiv' if function == 'floor_divide' else 'urem'} {kind} {args[0]}, {by}")
+        return code.let(f"select i1 {nil}, {kind} 0, {kind} {found}")
+    minus = code.let(f"icmp eq {kind} {args[1]}, -1")
+    special = code.let(f"or i1 {nil}, {minus}")
+    by = code.let(f"select i1 {special}, {kind} 1, {kind} {args[1]}")
+    quotient = code.let(f"sdiv {kind} {args[0]}, {by}")
+    rest = code.let(f"srem {kind} {args[0]}, {by}")
+    uneven = code.let(f"icmp ne {kind} {rest}, 0")
+    apart = code.let(f"icmp slt {kind} {code.let(f'xor {kind} {rest}, {by}')}, 0")
+    down = code.let(f"and i1 {uneven}, {apart}")
+    if function == "floor_divide":
+        less = code.let(f"sub {kind} {quotient}, 1")
+        found = code.let(f"select i1 {down}, {kind} {less}, {kind} {quotient}")
+        turned = code.let(f"sub {kind} 0, {args[0]}")
+        found = code.let(f"select i1 {minus}, {kind} {turned}, {kind} {found}")
+    else:
+        more = code.let(f"add {kind} {rest}, {by}")
+        found = code.let(f"select i1 {down}, {kind} {more}, {kind} {rest}")
+        found = code.let(f"select i1 {minus}, {kind} 0, {kind} {found}")
+    return code.let(f"select i1 {nil}, {kind} 0, {kind} {found}")
+
+
+def _cast(code: Code, x: str, have: Dtype, want: Dtype) -> str:
+    a, b = register(have), register(want)
+    if have == want:
+        return x
+    if want.kind == "b":
+        if have.kind == "f":
+            return code.let(f"fcmp une {a} {x}, 0.0") if a != "half" else code.let(f"fcmp une half {x}, 0xH0000")
+        return code.let(f"icmp ne {a} {x}, 0")
+    if have.kind == "f" and want.kind == "f":
+        return code.let(f"{'fpext' if want.itemsize > have.itemsize else 'fptrunc'} {a} {x} to {b}")
+    if have.kind == "f":
+        how = "fptosi" if want.kind == "i" else "fptoui"
+        suffix = {"float": "f32", "double": "f64", "half": "f16"}[a]
+        name = f"@llvm.{how}.sat.{b}.{suffix}"
+        code.declared.add(f"declare {b} {name}({a})")
+        return code.let(f"call {b} {name}({a} {x})")
+    if want.kind == "f":
+        return code.let(f"{'sitofp' if have.kind == 'i' else 'uitofp'} {a} {x} to {b}")
+    if a == b:
+        return x
+    if have.kind == "b" or want.itemsize > have.itemsize:
+        return code.let(f"{'sext' if have.kind == 'i' else 'zext'} {a} {x} to {b}")
+    return code.let(f"trunc {a} {x} to {b}")

@@ -1,0 +1,254 @@
+"""Which nodes are kept in memory, and which loops compute them.
+
+A node that is not kept is computed again wherever it is used, inside the loop that uses it. Kept are results, whatever
+combines many elements, operands of matrix products, and what costs more to compute twice than to load.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from backlit.compiler.ir import Node
+from backlit.compiler.scalars import COST
+from backlit.core.numbers import Shape
+
+ALWAYS = frozenset({"reduce", "pick", "matmul", "scatter", "concat", "pad", "running", "loop", "part"})
+"""Kinds that are computed by loops of their own."""
+LEAVES = frozenset({"input", "constant"})
+_DEEP = 400  # a chain of this cost is cut, so that code stays small
+_CHEAP = 6  # what costs no more may be computed twice
+
+
+class Address(NamedTuple):
+    """Where the elements of a node stand: in the memory of `base`, at offset + Σ index · stride."""
+
+    base: Node
+    offset: int
+    strides: tuple[int, ...]
+
+
+def row_major(shape: Shape) -> tuple[int, ...]:
+    """The distance between neighbours along each axis.
+
+    >>> row_major((2, 3, 4))
+    (12, 4, 1)
+    """
+    strides = [1] * len(shape)
+    for d in range(len(shape) - 2, -1, -1):
+        strides[d] = strides[d + 1] * shape[d + 1]
+    return tuple(strides)
+
+
+@dataclass
+class Kernel:
+    """Loops that compute some kept nodes together. kind: "elementwise", or that of its one node."""
+
+    kind: str
+    nodes: list[Node]
+    domain: Shape
+    reads: list[Node] = field(default_factory=list)
+
+
+class Schedule:
+    """What is kept, and the kernels in the order in which they run."""
+
+    def __init__(self, outputs: Sequence[Node], late: Iterable[Node] = ()) -> None:
+        self.order = topological(outputs)
+        self.users: dict[Node, list[Node]] = {node: [] for node in self.order}
+        for node in self.order:
+            for arg in node.args:
+                self.users[arg].append(node)
+        self.outputs = set(outputs)
+        self.kept: set[Node] = set()
+        self._costs: dict[Node, int] = {}
+        self._keep()
+        self.kernels = self._group(set(late))
+
+    # -- what is kept -------------------------------------------------------------------------------------------
+
+    def _keep(self) -> None:
+        for node in self.order:
+            self._keep_arguments(node)
+            if node.kind in LEAVES:
+                self._costs[node] = 1
+                continue
+            cost = 1 if node.kind != "map" else COST.get(node.attrs[0], 1)
+            cost += sum(0 if a in self.kept or a.kind in LEAVES else self._costs[a] for a in node.args)
+            users = self.users[node]
+            if (
+                node in self.outputs
+                or node.kind in ALWAYS
+                or cost > _DEEP
+                or (len(users) > 1 and cost > _CHEAP and node.kind not in ("view", "reshape"))
+                or (node.kind == "gather" and len(users) > 1)
+                or (node.kind == "map" and cost > _CHEAP and any(self._spreads(node, user) for user in users))
+            ):
+                self.kept.add(node)
+            self._costs[node] = cost
+
+    def _keep_arguments(self, node: Node) -> None:
+        """Some kinds read their arguments from memory."""
+        if node.kind == "matmul":
+            for arg in node.args:
+                if not self._fits_product(arg):
+                    self.kept.add(arg)
+        elif node.kind == "reshape" and self.address(node) is None and not self._inlines(node.args[0]):
+            self.kept.add(node.args[0])
+        elif node.kind == "running":
+            self.kept.update(arg for arg in node.args if self.address(arg) is None)
+        elif node.kind == "gather" and self.address(node.args[0]) is None:
+            self.kept.add(node.args[0])
+        elif node.kind == "loop":
+            for arg in node.args:
+                found = self.address(arg)
+                if not self._inlines(arg) and (found is None or not _is_contiguous(found.strides, arg.shape)):
+                    self.kept.add(arg)
+        elif node.kind == "scatter":
+            for arg in node.args[2:]:
+                if self.address(arg) is None and self._costs.get(arg, 0) > _CHEAP:
+                    self.kept.add(arg)
+
+    def _inlines(self, node: Node) -> bool:
+        return node.kind == "constant" and not node.shape
+
+    def _fits_product(self, node: Node) -> bool:
+        found = self.address(node)
+        if found is None:
+            return False
+        rows, columns = node.shape[-2:]
+        r, c = found.strides[-2:]
+        if (c == 1 or columns == 1) and (r >= columns or rows == 1):
+            return True
+        return (r == 1 or rows == 1) and (c >= rows or columns == 1)
+
+    def _spreads(self, node: Node, user: Node) -> bool:
+        """Whether the user computes this more often than it has elements."""
+        if user.kind == "view":
+            return user.size > node.size
+        return user.kind in ("gather", "scatter")
+
+    def address(self, node: Node) -> Address | None:
+        """Where the elements of a node stand in memory; None if they are not kept, or not at regular distances."""
+        if node in self.kept or (node.kind in LEAVES and (node.kind == "input" or node.shape)):
+            return Address(node, 0, row_major(node.shape))
+        if node.kind == "view":
+            below = self.address(node.args[0])
+            if below is None:
+                return None
+            offsets, rows = node.attrs
+            offset = below.offset + sum(o * s for o, s in zip(offsets, below.strides, strict=True))
+            strides = tuple(
+                sum(row[j] * s for row, s in zip(rows, below.strides, strict=True)) for j in range(len(node.shape))
+            )
+            return Address(below.base, offset, strides)
+        if node.kind == "reshape":
+            below = self.address(node.args[0])
+            if below is not None and _is_contiguous(below.strides, node.args[0].shape):
+                return Address(below.base, below.offset, row_major(node.shape))
+        return None
+
+    # -- which loops --------------------------------------------------------------------------------------------
+
+    def _group(self, late: set[Node]) -> list[Kernel]:
+        kernels: list[Kernel] = []
+        place: dict[Node, int] = {}
+        kept = [node for node in self.order if node in self.kept and node.kind not in LEAVES and node.size]
+        after = set(late)  # and whatever needs one of these
+        for node in self.order:
+            if any(arg in after for arg in node.args):
+                after.add(node)
+        for node in [n for n in kept if n not in after] + [n for n in kept if n in after]:
+            reads = self.reads(node)
+            if node.kind in ALWAYS:
+                place[node] = len(kernels)
+                kernels.append(Kernel(node.kind, [node], node.shape, reads))
+                continue
+            aligned = self._aligned(node)
+            joined = None
+            for k in range(len(kernels) - 1, -1, -1):
+                kernel = kernels[k]
+                if kernel.kind == "elementwise" and kernel.domain == node.shape:
+                    if all(
+                        r.kind in LEAVES or not r.size or place[r] < k or (place[r] == k and r in aligned)
+                        for r in reads
+                    ):
+                        joined = k
+                    break
+                if any(place.get(r) == k for r in reads):
+                    break
+            if joined is None:
+                joined = len(kernels)
+                kernels.append(Kernel("elementwise", [], node.shape))
+            place[node] = joined
+            kernels[joined].nodes.append(node)
+            known = set(kernels[joined].reads)
+            kernels[joined].reads += [r for r in reads if r not in known]
+        return kernels
+
+    def reads(self, node: Node) -> list[Node]:
+        """The kept nodes and leaves that computing a kept node loads."""
+        found: dict[Node, None] = {}
+        stack = list(node.args)
+        seen: set[Node] = set()
+        while stack:
+            x = stack.pop()
+            if x in seen:
+                continue
+            seen.add(x)
+            if x in self.kept or x.kind in LEAVES:
+                if x.kind != "constant" or x.shape:
+                    found[x] = None
+            else:
+                stack.extend(x.args)
+        return list(found)
+
+    def _aligned(self, node: Node) -> set[Node]:
+        """Of what computing a node reads, what it reads at the very place that it computes, and nowhere else."""
+        aligned: set[Node] = set()
+        elsewhere: set[Node] = set()
+        stack = [(arg, node.kind == "map") for arg in node.args]
+        seen: set[tuple[Node, bool]] = set()
+        while stack:
+            x, here = stack.pop()
+            if (x, here) in seen:
+                continue
+            seen.add((x, here))
+            if x in self.kept or x.kind in LEAVES:
+                (aligned if here else elsewhere).add(x)
+            else:
+                stack.extend((arg, here and x.kind == "map") for arg in x.args)
+        return aligned - elsewhere
+
+
+def topological(outputs: Sequence[Node]) -> list[Node]:
+    """All nodes that the outputs need, each after its arguments."""
+    seen: set[Node] = set(outputs)
+    stack = list(seen)
+    while stack:
+        for arg in stack.pop().args:
+            if arg not in seen:
+                seen.add(arg)
+                stack.append(arg)
+    return sorted(seen, key=lambda node: node.index)
+
+
+def _is_contiguous(strides: Sequence[int], shape: Shape) -> bool:
+    return all(n == 1 or s == want for n, s, want in zip(shape, strides, row_major(shape), strict=True))
+
+
+def work(nodes: Iterable[Node]) -> int:
+    """About how many simple instructions these nodes take, element by element."""
+    total = 0
+    for node in nodes:
+        if node.kind == "map":
+            total += node.size * COST.get(node.attrs[0], 1)
+        elif node.kind == "matmul":
+            total += 2 * node.size * node.args[0].shape[-1]
+        elif node.kind in ("reduce", "pick", "scatter", "running"):
+            total += math.prod(node.args[0].shape)
+        elif node.kind not in LEAVES and node.kind != "view":
+            total += node.size
+    return total

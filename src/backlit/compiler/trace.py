@@ -1,0 +1,232 @@
+"""Running a function on shapes: what it computes becomes a graph, and what it reads and assigns is found out.
+
+While a trace runs, variables that the function reads stand for inputs of the graph, and variables that it assigns for
+outputs; afterwards all are as they were. Constants stay what they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import backlit.ops.face  # noqa: F401  gives values their operators
+from backlit.autodiff.reverse import pull_back
+from backlit.core.errors import DtypeError, GraphError, ShapeError
+from backlit.core.numbers import Abstract, as_data, dtype_of, exposed, shape_of
+from backlit.core.record import as_constant
+from backlit.core.state import mode
+from backlit.core.trees import Rebuild, flatten
+from backlit.core.value import INACTIVE, Buffer, Value, constant, current, describe, leaf
+from backlit.core.walk import reachable
+from backlit.ops.casting import ASTYPE
+from backlit.ops.creation import zeros
+from backlit.ops.passing import STOP_GRADIENT
+
+Tree = Any
+
+
+@dataclass
+class Captured:
+    """A variable that a traced function reads or assigns. node: the leaf that stands for what it held before."""
+
+    variable: Value
+    node: Value
+
+
+class Trace:
+    """One run of a function on shapes: answers what the engine asks (`core.state.Tracing`)."""
+
+    def __init__(self) -> None:
+        self.captured: dict[Value, Captured] = {}
+        self.defined: dict[Value, Value] = {}  # a leaf that an assignment made, and the node that was assigned
+        self.gradients: dict[Value, Value | None] = {}  # what holders hold by now
+        self.held: dict[Value, Value] = {}  # the leaf for a gradient that a holder held before
+        self.guards: list[tuple[Any, str, Any]] = []
+        self._before: dict[Value, tuple[Value | None, Any, bool]] = {}
+        self._outside: dict[Value, Value] = {}
+        self._deposited: set[Value] = set()
+
+    # -- what variables stand for -------------------------------------------------------------------------------
+
+    def lift(self, node: Value) -> Value:
+        """The node that takes part in the trace, for one that may come from outside."""
+        if type(node._data) is Abstract:
+            return node
+        variable = node if node._extra.owner is None else node._extra.owner
+        if node._op is None:
+            if _is_baked(node, variable):
+                return node
+            if current(variable) is node:
+                return self.capture(variable).node
+        if node._grad is INACTIVE and node._op is None:
+            return node
+        found = self._outside.get(node)  # computed before the trace, or an older value of a variable
+        if found is None:
+            found = self._outside[node] = constant(node._data)
+        return found
+
+    def capture(self, variable: Value) -> Captured:
+        """Let a variable stand for an input of the graph from here on."""
+        found = self.captured.get(variable)
+        if found is None:
+            node = current(variable)
+            data = node._data
+            stand_in = leaf(Abstract(shape_of(data), dtype_of(data)), active=variable._grad is not INACTIVE)
+            extra = stand_in._own_extra()
+            extra.owner, extra.name = variable, variable.name
+            stand_in._code, stand_in._lasti = variable._code, variable._lasti
+            self._keep(variable)
+            variable._now = stand_in
+            found = self.captured[variable] = Captured(variable, stand_in)
+        return found
+
+    def _keep(self, variable: Value) -> None:
+        if variable not in self._before:
+            stale = variable._extra.stale
+            self._before[variable] = (variable._now, variable._grad, stale)
+
+    def read(self, variable: Value) -> Any:
+        """What `.data` gives: the value as a constant, or the numbers of a true constant."""
+        node = self.lift(current(variable))
+        if type(node._data) is not Abstract:
+            return exposed(node._data)
+        return node if node._grad is INACTIVE else STOP_GRADIENT(node)
+
+    def assign(self, variable: Value, new: Any) -> None:
+        """What `variable.data = new` means: from here on it stands for a new leaf, which holds the new numbers."""
+        if variable._op is not None:
+            raise GraphError(f"{describe(variable)} was computed, so its numbers cannot be assigned.")
+        held = self.capture(variable).node._data
+        node = self.lift(current(new)) if isinstance(new, Value) else as_constant(as_data(new, held.dtype))
+        if node.shape != held.shape:
+            raise ShapeError(f"{describe(variable)} has shape {held.shape} and was assigned one of shape {node.shape}.")
+        if node.dtype != held.dtype:
+            node = ASTYPE(node, dtype=held.dtype)
+        now = leaf(Abstract(held.shape, held.dtype), active=variable._grad is not INACTIVE)
+        extra = now._own_extra()
+        extra.owner, extra.name = variable, variable._extra.name
+        now._code, now._lasti = variable._code, variable._lasti
+        self.defined[now] = node
+        variable._now = now
+
+    def saw(self, thing: Any, name: str) -> None:
+        """An attribute decided what was traced: what was found holds only while it is as it is now."""
+        guard = (thing, name, getattr(thing, name))
+        if not any(guard[0] is other[0] and name == other[1] for other in self.guards):
+            self.guards.append(guard)
+
+    # -- gradients ----------------------------------------------------------------------------------------------
+
+    def gradient(self, holder: Value) -> Any:
+        """What `.grad` gives."""
+        if holder in self.gradients:
+            return self.gradients[holder]
+        if holder._grad is None or holder._grad is INACTIVE:
+            return None
+        if isinstance(holder._grad, Value):  # of a node between, from a backward() in this trace
+            return holder._grad
+        data = holder._grad
+        node = leaf(Abstract(shape_of(data), dtype_of(data)), active=False)
+        self.held[holder] = self.gradients[holder] = node
+        return node
+
+    def set_gradient(self, holder: Value, new: Any) -> None:
+        """What `.grad = new` means."""
+        self._keep(holder)
+        if new is None:
+            self.gradients[holder] = None
+            return
+        node = self.lift(current(new)) if isinstance(new, Value) else as_constant(as_data(new, holder.dtype))
+        if node.shape != holder.shape:
+            raise ShapeError(f"the gradient of {describe(holder)} has its shape {holder.shape}, not {node.shape}.")
+        self.gradients[holder] = node
+
+    def backward(self, output: Value, seed: Any) -> None:
+        """What `output.backward()` means: cotangents as graph, left in `.grad`."""
+        nodes = [node for node in reachable([output]) if node._grad is not INACTIVE]
+        seed = self.lift(current(seed)) if isinstance(seed, Value) else as_constant(seed, output.dtype)
+        again = output in self._deposited
+        self._deposited.add(output)
+        for node, ct in zip(nodes, pull_back([output], [seed], nodes), strict=True):
+            found = zeros(node.shape, dtype=node.dtype) if ct is None else STOP_GRADIENT(ct)
+            if node._a is not None or type(node._data) is not Abstract:
+                node._grad = found
+                continue
+            holder = node if node._extra.owner is None else node._extra.owner
+            before = self.gradient(holder)
+            self._keep(holder)
+            if not (again and before is not None):
+                self.gradients[holder] = found if before is None else STOP_GRADIENT(before + found)
+
+    def restore(self) -> None:
+        """Leave every variable as it was before the trace."""
+        for variable, (now, grad, stale) in self._before.items():
+            variable._now, variable._grad = now, grad
+            if variable._extra.stale != stale:
+                variable._own_extra().stale = stale
+
+
+def _is_baked(node: Value, variable: Value) -> bool:
+    """Whether a leaf is a constant of the program: it is no variable that someone may assign to."""
+    return node._grad is INACTIVE and not isinstance(variable, Buffer)
+
+
+@dataclass
+class Traced:
+    """A function as a graph.
+
+    arguments: a leaf for each array among the arguments. captured: the variables it reads or assigns, each with the
+    leaf for what it held. gradients: holders whose gradient it reads, each with the leaf. results: the nodes it
+    returns; rebuild: their tree. assigned: variables and the nodes that become their numbers. left: holders and the
+    nodes that become their gradients, or None. defined: leaves that stand for other nodes.
+    """
+
+    arguments: list[Value]
+    captured: list[Captured]
+    gradients: list[Captured]
+    results: list[Value]
+    rebuild: Rebuild
+    assigned: list[Captured]
+    left: list[tuple[Value, Value | None]]
+    defined: dict[Value, Value] = field(default_factory=dict)
+    guards: list[tuple[Any, str, Any]] = field(default_factory=list)
+
+
+def run(f: Callable[..., Any], build: Callable[[Any], Any], arguments: Sequence[Value], **outer: Any) -> Traced:
+    """Trace `f`. build: makes its positional and keyword arguments from the leaves of the graph."""
+    trace = Trace()
+    try:
+        with mode(trace=trace, recording=True, because=None, **outer):
+            args, kwargs = build(iter(arguments))
+            result = f(*args, **kwargs)
+            leaves, rebuild = flatten(result)
+            results = [trace.lift(current(x)) if isinstance(x, Value) else as_constant(_checked(f, x)) for x in leaves]
+            assigned = [
+                Captured(c.variable, current(c.variable))
+                for c in trace.captured.values()
+                if current(c.variable) is not c.node
+            ]
+    finally:
+        trace.restore()
+    return Traced(
+        arguments=list(arguments),
+        captured=list(trace.captured.values()),
+        gradients=[Captured(holder, node) for holder, node in trace.held.items()],
+        results=results,
+        rebuild=rebuild,
+        assigned=assigned,
+        left=[(holder, node) for holder, node in trace.gradients.items() if node is not trace.held.get(holder)],
+        defined=trace.defined,
+        guards=trace.guards,
+    )
+
+
+def _checked(f: Callable[..., Any], x: Any) -> Any:
+    try:
+        return as_data(x)
+    except DtypeError as error:
+        name = getattr(f, "__name__", "the function")
+        raise GraphError(
+            f"compile: {name} returned {type(x).__name__} {x!r:.40}; compiled code returns numbers and arrays."
+        ) from error
