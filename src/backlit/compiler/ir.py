@@ -274,6 +274,11 @@ class Graph:
     def _reduced(self, function: str, x: Node, axes: tuple[int, ...], kept: Shape) -> Node:
         if all(x.shape[d] == 1 for d in axes):
             return self.reshape(x, kept)
+        if 0 in kept:
+            return self._make("constant", (), ("array",), kept, x.dtype, np.zeros(kept, x.dtype))
+        if not x.size:
+            nothing = {"add": 0, "multiply": 1, "or": False, "and": True}[function]
+            return self.broadcast(self.number(nothing, x.dtype), kept)
         if function == "add" and x.kind == "view" and x.dtype.kind == "f" and not x.args[0].shape:
             count = math.prod(x.shape[d] for d in axes)
             return self.broadcast(self.map("multiply", x.args[0], self.number(count, x.dtype)), kept)

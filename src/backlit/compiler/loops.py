@@ -100,12 +100,12 @@ class Writer(Code):
         offset, terms = index
         total: str | None = None
         for name, factor in terms:
-            term = name if factor == 1 else self.let(f"mul nsw i64 {name}, {factor}", "i")
-            total = term if total is None else self.let(f"add nsw i64 {total}, {term}", "i")
+            term = name if factor == 1 else self.let(f"mul nsw i64 {name}, {factor}", "n")
+            total = term if total is None else self.let(f"add nsw i64 {total}, {term}", "n")
         if total is None:
             return str(offset)
         if offset:
-            total = self.let(f"add nsw i64 {total}, {offset}", "i")
+            total = self.let(f"add nsw i64 {total}, {offset}", "n")
         self._memo[key] = total
         return total
 
@@ -174,10 +174,9 @@ class Writer(Code):
         raise AssertionError(f"{node!r} should have been kept")
 
     def _reshaped(self, node: Node, index: Sequence[Affine]) -> str:
-        inner = node.args[0]
-        if inner.kind == "constant" and not inner.shape:
-            return literal(inner.data, inner.dtype)
-        raise AssertionError("a reshape reads from memory")
+        address = self.schedule.address(node.args[0])
+        assert address is not None
+        return self.load(address.base, combined(address.offset, list(zip(row_major(node.shape), index, strict=True))))
 
     def _gathered(self, node: Node, index: Sequence[Affine]) -> str:
         x, *arrays = node.args
@@ -332,9 +331,9 @@ def _reduce(w: Writer, kernel: Kernel) -> Plan:
 def _renamed(index: Affine, suffix: str, loops: Sequence[tuple[str, int]], w: Writer) -> Affine:
     """The same index in counters of other names, which are merged as those are."""
     names = {name for name, _ in loops}
-    for own_name, longer in list(w.merged.items()):
-        if longer is None or longer[0] in names:
-            w.merged[f"{own_name}{suffix}"] = None if longer is None else (f"{longer[0]}{suffix}", longer[1])
+    for here, into in list(w.merged.items()):
+        if into is None or into[0] in names:
+            w.merged[f"{here}{suffix}"] = None if into is None else (f"{into[0]}{suffix}", into[1])
     own = names | {at for at, longer in w.merged.items() if longer is None}
     return index[0], tuple((f"{n}{suffix}" if n in own else n, c) for n, c in index[1])
 

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
+import math
 from collections.abc import Callable, Iterator, Mapping
+from reprlib import recursive_repr
 from typing import Any, TypeVar
 
 import numpy as np
 
 import backlit.autodiff.reverse  # gives values their backward()
 import backlit.ops.face  # noqa: F401  gives values their operators
-from backlit.core.errors import DataError, GraphError
+from backlit.core.dtypes import as_dtype
+from backlit.core.errors import DataError, DomainError, DtypeError, GraphError, ShapeError
 from backlit.core.state import scope
-from backlit.core.value import Buffer, Parameter, Value
+from backlit.core.value import Buffer, Parameter, Value, describe
+from backlit.ops.casting import ASTYPE
+from backlit.ops.creation import asarray
+from backlit.ops.functions import apply
 
 M = TypeVar("M", bound="Module")
 Named = tuple[str, Any]
@@ -42,7 +49,7 @@ class Module:
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         module = super().__new__(cls)
-        vars(module).update(training=True, made_by=(args, kwargs), _named=False)
+        vars(module).update(training=True, made_by=(args, kwargs), _named=False, _like=None)
         return module
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -56,20 +63,26 @@ class Module:
             return self.forward(*args, **kwargs)
 
     _named: bool
+    _like: Module | None  # for a tree of something else in place of parameters: the module that it is shaped like
 
     def _name_all(self) -> None:
-        """Let parameters without a name be called by where they stand in this module."""
-        for path, value in _variables_in(self):
-            if value.name is None:
-                value.name = path
+        """Let variables be called by where they stand in this module: those without a name, and those that have the
+        end of that path for a name, as when a part was called by itself before.
+        """
+        for path, variable, thing in _places_in(self):
+            if thing is variable and (variable.name is None or path.endswith(f".{variable.name}")):
+                variable.name = path
         for _, module in self.named_modules():
-            module._named = True
+            vars(module)["_named"] = True
 
     # -- what it holds ------------------------------------------------------------------------------------------
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
-        """Path and parameter, such as `layers.0.weight`, in order of assignment; a shared one once."""
-        return ((path, value) for path, value in _variables_in(self) if isinstance(value, Parameter))
+        """Path and parameter, such as `layers.0.weight`, in order of assignment; a shared one once.
+
+        For a gradient, and within a function that is being differentiated by the model: what stands in its place.
+        """
+        return ((path, thing) for path, variable, thing in _places_in(self) if not isinstance(variable, Buffer))
 
     def parameters(self) -> list[Parameter]:
         """All parameters, as optimizers take them."""
@@ -77,7 +90,7 @@ class Module:
 
     def named_buffers(self) -> Iterator[tuple[str, Buffer]]:
         """Path and buffer: what training changes, but no gradient."""
-        return ((path, value) for path, value in _variables_in(self) if isinstance(value, Buffer))
+        return ((path, value) for path, value in variables_in(self) if isinstance(value, Buffer))
 
     def named_modules(self) -> Iterator[tuple[str, Module]]:
         """Path and module, this one first (its path is the empty string)."""
@@ -101,7 +114,7 @@ class Module:
     def train(self: M, on: bool = True) -> M:
         """Behave as in training: `Dropout` drops, `BatchNorm` uses the batch. Returns the module."""
         for _, module in self.named_modules():
-            module.training = on
+            vars(module)["training"] = on  # for frozen dataclasses, too
         return self
 
     def eval(self: M) -> M:
@@ -115,11 +128,11 @@ class Module:
 
     def state_dict(self) -> dict[str, np.ndarray[Any, Any]]:
         """Path to a copy of the numbers, for every parameter and buffer."""
-        return {path: np.array(value.data, value.dtype) for path, value in _variables_in(self)}
+        return {path: np.array(value.data, value.dtype) for path, value in variables_in(self)}
 
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> None:
         """Take the numbers over. Raises DataError, and changes nothing, if names (when strict) or shapes differ."""
-        own = dict(_variables_in(self))
+        own = dict(variables_in(self))
         missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
         if strict and (missing or unknown):
             found = (("lacks", missing), ("also has", unknown))
@@ -128,27 +141,101 @@ class Module:
                 f"load_state_dict: the state {' and '.join(parts)}, compared with this {type(self).__name__}. "
                 "Build the model as it was when it was saved, or pass strict=False to take what fits by name."
             )
-        taken = {path: np.asarray(state[path]) for path in own if path in state}
-        for path, array in taken.items():
-            if array.shape != own[path].shape:
-                raise DataError(
-                    f"load_state_dict: {path} has shape {own[path].shape} here, and {array.shape} in the state."
-                )
+        taken = {path: _fitting(path, state[path], own[path]) for path in own if path in state}
         for path, array in taken.items():
             own[path].data = array
 
     # -- as a tree ----------------------------------------------------------------------------------------------
 
     def __backlit_flatten__(self) -> tuple[list[Named], Callable[[list[Any]], Any]]:
-        named = list(self.named_parameters())
+        places = [place for place in _places_in(self) if not isinstance(place[1], Buffer)]
 
         def build(new: list[Any]) -> Any:
-            return _replaced(self, {id(old): value for (_, old), value in zip(named, new, strict=True)})
+            leaves = {id(variable): leaf for (_, variable, _), leaf in zip(places, new, strict=True)}
+            return _replaced(_form_of(self), self, leaves, {})
 
-        return [(f".{path}", parameter) for path, parameter in named], build
+        return [(f".{path}", thing) for path, _, thing in places], build
 
+    def settings(self) -> str:
+        """What stands between the brackets of its repr: the arguments it was made with that are not the defaults.
+
+        Keys, dtypes and initial numbers are left out, and modules, which are shown as parts. A class of yours may say
+        something else, such as what was chosen for it since.
+        """
+        args, kwargs = self.made_by
+        try:
+            bound = inspect.signature(type(self).__init__).bind(None, *args, **kwargs)
+        except (TypeError, ValueError):  # made by other means
+            return ""
+        told = []
+        for name, parameter in list(bound.signature.parameters.items())[1:]:
+            if name not in bound.arguments or name in _UNSAID:
+                continue
+            value = bound.arguments[name]
+            if parameter.kind is parameter.VAR_POSITIONAL:
+                told += [text for text in map(_told, value) if text]
+            elif parameter.kind is parameter.VAR_KEYWORD:
+                told += [f"{key}={text}" for key, each in value.items() if (text := _told(each))]
+            elif (text := _told(value)) and (parameter.default is parameter.empty or text != _told(parameter.default)):
+                told.append(text if parameter.default is parameter.empty else f"{name}={text}")
+        return ", ".join(told)
+
+    @recursive_repr()
     def __repr__(self) -> str:
         return _described(self)
+
+
+def _fitting(path: str, numbers: Any, value: Value) -> Any:
+    """Numbers of a state in the dtype of the variable that takes them. Raises DataError where they do not fit."""
+    array = np.asarray(numbers.data if isinstance(numbers, Value) else numbers)
+    if array.shape != value.shape:
+        raise DataError(f"load_state_dict: {path} has shape {value.shape} here, and {array.shape} in the state.")
+    if array.dtype.kind not in "biuf" or (value.dtype.kind in "iu" and array.dtype.kind not in "iu"):
+        raise DataError(f"load_state_dict: {path} has dtype {value.dtype.name} here, and {array.dtype} in the state.")
+    return array.astype(value.dtype)
+
+
+def as_input(x: Any, dtype: Any) -> Value:
+    """What a layer is given, as a value of the dtype of its parameters.
+
+    So a float32 layer computes in float32 whatever it is fed, integers and float64 data among them, in eager mode as
+    when compiled. Numbers, lists (of values, too) and arrays become values; a gradient flows back through the cast.
+    Raises DtypeError for complex numbers and for what is no array.
+    """
+    if not isinstance(x, Value):
+        return asarray(x, dtype=dtype)
+    if x.dtype == dtype:
+        return x
+    if x.dtype.kind == "c":
+        raise DtypeError(f"{describe(x)} is complex, and the layer is real; give it the real and imaginary parts.")
+    return apply(ASTYPE, x, dtype=as_dtype(dtype))
+
+
+def check_last_axis(x: Value, n: int, layer: Module) -> None:
+    """Raise ShapeError unless the last axis of an input has length `n`."""
+    if not x.ndim or x.shape[-1] != n:
+        hint = ""
+        if n == 1:
+            hint = " For single numbers, write x[..., None]."
+        elif x.ndim > 2 and n == math.prod(x.shape[1:]):
+            hint = " Flatten() before it makes one axis of all but the first."
+        elif x.ndim > 1 and x.shape[0] == n:
+            hint = " The first axis has: examples go first, features last; perhaps x.T is meant."
+        raise ShapeError(
+            f"{type(layer).__name__}({layer.settings()}) takes inputs whose last axis has length {n}, "
+            f"and was given {describe(x)}, of shape {x.shape}.{hint}"
+        )
+
+
+def count_of(number: Any, name: str) -> int:
+    """A number of units, rows or heads. Raises DomainError unless it is a whole number from 1 up."""
+    if isinstance(number, bool) or not isinstance(number, (int, np.integer)) or number < 1:
+        raise DomainError(f"{name}={number!r}; it is a whole number from 1 up.")
+    return int(number)
+
+
+_VERBATIM = ("made_by", "_like")
+"""Attributes of a module that say something about it, and hold no part of it."""
 
 
 def _parts(path: str, thing: Any) -> Iterator[Named]:
@@ -158,60 +245,99 @@ def _parts(path: str, thing: Any) -> Iterator[Named]:
     elif isinstance(thing, (list, tuple)):
         items = enumerate(thing)
     elif isinstance(thing, Module) or (dataclasses.is_dataclass(thing) and not isinstance(thing, type)):
-        items = ((name, part) for name, part in vars(thing).items() if name != "made_by")
+        items = ((name, part) for name, part in vars(thing).items() if name not in _VERBATIM)
     else:
         return
     for name, part in items:
         yield f"{path}.{name}" if path else str(name), part
 
 
-def _variables_in(module: Module) -> Iterator[tuple[str, Value]]:
-    """Every parameter and buffer once, with its path."""
+def variables_in(module: Module) -> Iterator[Named]:
+    """Every parameter and buffer once, with its path; in a tree shaped like a module, what stands in their place."""
+    return ((path, thing) for path, _, thing in _places_in(module))
+
+
+def _places_in(module: Module) -> Iterator[tuple[str, Value, Any]]:
+    """Path, variable, and what stands there.
+
+    A tree shaped like a module (a gradient, or the model within a function that is being differentiated) has other
+    things where the module has its variables. They are found by walking the module that it is shaped like beside it.
+    """
     seen: set[int] = set()
-    stack: list[Named] = [("", module)]
+    stack: list[tuple[str, Any, Any]] = [("", _form_of(module), module)]
     while stack:
-        path, thing = stack.pop()
-        if id(thing) in seen:
+        path, form, thing = stack.pop()
+        if id(form) in seen:
             continue
-        if isinstance(thing, (Parameter, Buffer)):
-            seen.add(id(thing))
-            yield path, thing
-        elif isinstance(thing, (Module, dict, list, tuple)) or dataclasses.is_dataclass(thing):
-            seen.add(id(thing))
-            stack.extend(reversed(list(_parts(path, thing))))
+        seen.add(id(form))
+        if isinstance(form, (Parameter, Buffer)):
+            yield path, form, thing
+        elif not isinstance(form, Value):
+            own = dict(_parts(path, thing))
+            stack.extend(reversed([(name, part, own[name]) for name, part in _parts(path, form) if name in own]))
 
 
-def _replaced(thing: Any, new: Mapping[int, Any]) -> Any:
-    """A copy in which parameters are replaced, by identity; what holds none is shared with the original."""
-    if id(thing) in new:
-        return new[id(thing)]
+def _form_of(module: Module) -> Module:
+    """The module of parameters that a tree is shaped like: for a module that holds its own, itself."""
+    return module if module._like is None else module._like
+
+
+def _replaced(form: Any, thing: Any, new: Mapping[int, Any], made: dict[int, Any]) -> Any:
+    """A copy of `thing` with new leaves, by the identity of the variable that stands at their place in its form.
+
+    What is no container is shared with the original. made: the copies of modules so far, for those held twice.
+    """
+    if id(form) in new:
+        return new[id(form)]
+    if id(form) in made:
+        return made[id(form)]
+    is_object = isinstance(thing, Module) or (dataclasses.is_dataclass(thing) and not isinstance(thing, type))
+    if not is_object and not isinstance(thing, (dict, list, tuple)):
+        return thing
+    forms = dict(_parts("", form))
+
+    def part_of(name: Any, part: Any) -> Any:
+        return _replaced(forms.get(str(name), part), part, new, made)
+
     if isinstance(thing, dict):
-        return type(thing)((name, _replaced(part, new)) for name, part in thing.items())
-    if isinstance(thing, tuple) and hasattr(thing, "_fields"):
-        return type(thing)(*(_replaced(part, new) for part in thing))
-    if isinstance(thing, (list, tuple)):
-        return type(thing)(_replaced(part, new) for part in thing)
-    if isinstance(thing, Module) or (dataclasses.is_dataclass(thing) and not isinstance(thing, type)):
-        twin = object.__new__(type(thing))
-        vars(twin).update(
-            (name, part if name == "made_by" else _replaced(part, new)) for name, part in vars(thing).items()
-        )
-        return twin
-    return thing
+        return type(thing)((name, part_of(name, part)) for name, part in thing.items())
+    if not is_object:
+        parts = (part_of(i, part) for i, part in enumerate(thing))
+        return type(thing)(*parts) if hasattr(thing, "_fields") else type(thing)(parts)
+    twin = made[id(form)] = object.__new__(type(thing))
+    vars(twin).update((n, part if n in _VERBATIM else part_of(n, part)) for n, part in vars(thing).items())
+    if isinstance(thing, Module):
+        vars(twin)["_like"] = _form_of(thing)
+    return twin
 
 
 def _described(module: Module) -> str:
-    """The module with its settings, and what it holds below it, indented."""
-    settings = ", ".join(
-        f"{name}={value!r}"
-        for name, value in vars(module).items()
-        if isinstance(value, (int, float, str)) and name != "training" and not name.startswith("_")
-    )
-    inner = [(name, part) for name, part in _submodules(module)]
-    if not inner:
-        return f"{type(module).__name__}({settings})"
-    lines = [f"  ({name}) " + repr(part).replace("\n", "\n  ") for name, part in inner]
-    return f"{type(module).__name__}({settings}\n" + "\n".join(lines) + "\n)"
+    """The module with the settings it was made with, and what it holds below it, indented."""
+    name, settings = type(module).__name__, module.settings()
+    lines = [f"  {path}: " + repr(part).replace("\n", "\n  ") for path, part in _submodules(module)]
+    if not lines:
+        return f"{name}({settings})"
+    return "\n".join([f"{name}({settings}):" if settings else f"{name}:", *lines])
+
+
+_UNSAID = ("init", "key", "dtype")
+"""Arguments that a repr leaves out: they say how it was made and not what it does."""
+
+
+def _told(value: Any) -> str | None:
+    """An argument as a repr shows it; None where it would say too much, or is shown as a part."""
+    if isinstance(value, (Module, Value, np.ndarray)):
+        return None
+    if isinstance(value, (list, tuple, dict)):
+        inside = value.values() if isinstance(value, dict) else value
+        return None if any(_told(each) is None for each in inside) else _brief(repr(value))
+    if callable(value):
+        return _brief(getattr(value, "__name__", type(value).__name__))
+    return _brief(repr(value))
+
+
+def _brief(text: str) -> str:
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _submodules(module: Module) -> Iterator[tuple[str, Module]]:
