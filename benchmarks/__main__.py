@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from importlib import import_module
 
-NAMES = ("engine", "explain")
+NAMES = ("gemm", "engine", "explain")
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from backlit.autodiff.rules import fit, tangent
+from backlit.core.op import Several
 from backlit.core.record import as_constant
 from backlit.core.state import Because, because, mode
 from backlit.core.value import INACTIVE, Value, inputs_of
@@ -28,6 +29,12 @@ def push_forward(outputs: Sequence[Value], sources: Sequence[Value], tangents: S
             if node in found or node not in relevant or node._grad is INACTIVE or node._op is None:
                 continue
             because(before, Because(node, None, "forward"))
+            if type(node._op) is Several:
+                nodes = node._op.siblings(node)
+                given = [found.get(x) for x in inputs_of(node)]
+                pairs = zip(nodes, node._op.push_forward(nodes, given), strict=True)
+                found.update((other, t) for other, t in pairs if t is not None)
+                continue
             inputs = inputs_of(node)
             t = tangent(node._op, [found.get(x) for x in inputs], node, inputs, node._extra.attrs)
             if t is not None:

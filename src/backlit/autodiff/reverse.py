@@ -19,7 +19,7 @@ from backlit.autodiff.rules import contribution, fit
 from backlit.core import dtypes
 from backlit.core.errors import DtypeError, GraphError, ShapeError, StaleGradientWarning
 from backlit.core.numbers import Abstract, as_data, dtype_of, quietly, shape_of
-from backlit.core.op import ONE, Elementwise, Linear
+from backlit.core.op import ONE, Elementwise, Linear, Several
 from backlit.core.record import as_constant
 from backlit.core.site import user_frame
 from backlit.core.state import SPECIAL, Because, Mode, because, current_mode, mode, tracing
@@ -48,6 +48,7 @@ def pull_back(outputs: Sequence[Value], seeds: Sequence[Any], wrt: Sequence[Valu
     targets = set(wrt)
     cts: dict[Value, Value] = {}
     masks: dict[Value, Any] = {}
+    done: set[Value] = set()  # results of one computation, of which another result was met before
     with mode(scope=None, because=None) as before:
         observe = observer(before)
         for output, seed in zip(outputs, seeds, strict=True):
@@ -57,10 +58,14 @@ def pull_back(outputs: Sequence[Value], seeds: Sequence[Any], wrt: Sequence[Valu
                 cts[output] = seed if old is None else old + seed
         for node in reversed(order):
             ct = cts.get(node)
-            if ct is None or node._a is None:
+            if ct is None or node._a is None or node in done:
                 continue
             op, inputs, mask = node._op, inputs_of(node), masks.get(node)
             assert op is not None
+            if type(op) is Several:
+                because(before, Because(node, None, "reverse"))
+                _of_several(op, node, inputs, relevant, cts, masks, done)
+                continue
             for index, x in enumerate(inputs):
                 if x not in relevant or x._grad is INACTIVE:
                     continue
@@ -85,6 +90,27 @@ def pull_back(outputs: Sequence[Value], seeds: Sequence[Any], wrt: Sequence[Valu
             if node not in targets:
                 del cts[node]
     return [cts.get(node) for node in wrt]
+
+
+def _of_several(
+    op: Several,
+    node: Value,
+    inputs: Sequence[Value],
+    relevant: set[Value],
+    cts: dict[Value, Value],
+    masks: dict[Value, Any],
+    done: set[Value],
+) -> None:
+    """What the results of one computation contribute together. The last is met first, and all are done then."""
+    nodes = op.siblings(node)
+    given = [cts.get(other) for other in nodes]
+    for x, term in zip(inputs, op.pull_back(nodes, given), strict=True):
+        if term is None or x not in relevant or x._grad is INACTIVE:
+            continue
+        old = cts.get(x)
+        cts[x] = term if old is None else old + term
+        masks.pop(x, None)
+    done.update(nodes)
 
 
 def _join(masks: dict[Value, Any], x: Value, mask: Any) -> None:

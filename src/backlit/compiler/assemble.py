@@ -4,33 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from backlit.compiler import loops, vector_math
 from backlit.compiler.gemm import Product, emit
-from backlit.compiler.ir import Node
+from backlit.compiler.ir import Body, Node
 from backlit.compiler.scalars import Code, register, stored
 from backlit.compiler.schedule import LEAVES, Kernel, Schedule, topological
 from backlit.compiler.straight import Straight, is_small
 from backlit.compiler.target import Target
 
 LINE = 64  # bytes of a cache line: everything in the arena starts at one
-
-
-@dataclass
-class Body:
-    """What a loop repeats. inputs: carried values, then constants, then slices, then the counter if it is used.
-
-    outputs: the carried values anew, then what is stacked.
-    """
-
-    inputs: list[Node]
-    outputs: list[Node]
-    carried: int
-    slices: int  # how many of the inputs, behind carried and constant ones, are slices of stacked arrays
-    stacked: int
-    counter: bool
-    parts: list[Node] = field(default_factory=list)
 
 
 @dataclass
@@ -346,7 +330,13 @@ class _BlockWriter:
         for k, node in enumerate(self.outputs):
             target = f"%out{k}"
             old = self.over.get(k)
-            if node.kind in LEAVES or node in self.pointers or not node.size:
+            if node is old:
+                continue  # it stays
+            if node.kind == "input" and any(old is node and self.outputs[j] is not old for j, old in self.over.items()):
+                safe = self._address(self.arena.take(("before", k), node.size * node.dtype.itemsize))
+                self._copy("", safe, node)  # something else is written where it stands
+                self.copies.append((safe, target, node))
+            elif node.kind in LEAVES or node in self.pointers or not node.size:
                 self.copies.append(("", target, node))
             elif old is None:
                 self.pointers[node] = target
@@ -567,16 +557,16 @@ class _Arena:
 
     def __init__(self) -> None:
         self.size = 0
-        self._taken: dict[int, tuple[int, int]] = {}
+        self._taken: dict[int, tuple[int, int, object]] = {}  # with the owner, so that its id stays its own
 
     def take(self, owner: object, size: int) -> int:
         size = -(-max(size, 1) // LINE) * LINE
         start = 0
-        for begin, end in sorted(self._taken.values()):
+        for begin, end in sorted(taken[:2] for taken in self._taken.values()):
             if begin - start >= size:
                 break
             start = max(start, end)
-        self._taken[id(owner)] = (start, start + size)
+        self._taken[id(owner)] = (start, start + size, owner)
         self.size = max(self.size, start + size)
         return start
 

@@ -20,7 +20,8 @@ loop       a body run n times; `part` takes one of its results
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,22 @@ class Node:
         return f"%{self.index} = {self.kind} {what} {inner} : {self.dtype.name}{list(self.shape)}"
 
 
+@dataclass
+class Body:
+    """What a loop repeats. inputs: carried values, then constants, then slices, then the counter if it is used.
+
+    outputs: the carried values anew, then what is stacked.
+    """
+
+    inputs: list[Node]
+    outputs: list[Node]
+    carried: int
+    slices: int  # how many of the inputs, behind carried and constant ones, are slices of stacked arrays
+    stacked: int
+    counter: bool
+    parts: list[Node] = field(default_factory=list)
+
+
 class Graph:
     """Makes nodes. Equal ones are one, and what can be known beforehand is; each rule stands in `_simplified`."""
 
@@ -60,6 +77,8 @@ class Graph:
         self.nodes: list[Node] = []
         self._known: dict[Any, Node] = {}
         self.origin: Value | None = None
+        self.defined: Mapping[Value, Value] = {}
+        self.loops: dict[Any, list[Node]] = {}
 
     def _make(
         self, kind: str, args: tuple[Node, ...], attrs: tuple[Any, ...], shape: Shape, dtype: Dtype, data: Any = None
@@ -307,6 +326,14 @@ class Graph:
         """function: add or multiply (one argument), or recurrence (factor, term): y = factor · y before + term."""
         x = args[-1]
         return self._make("running", tuple(args), (function, axis, reverse, exclusive), x.shape, x.dtype)
+
+    def loop(self, body: Body, args: Sequence[Node], count: int | None, reverse: bool) -> list[Node]:
+        """The nodes of a loop's results, first what is carried. count: None if told at the call."""
+        loop = self._make("loop", tuple(args), (count, reverse), (), INT64, body)
+        for k, output in enumerate(body.outputs):
+            shape = output.shape if k < body.carried else (count or 0, *output.shape)
+            body.parts.append(self._make("part", (loop,), (k,), shape, output.dtype))
+        return body.parts
 
 
 _NUMBERS: dict[tuple[Any, bytes], Any] = {}

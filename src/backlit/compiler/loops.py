@@ -243,9 +243,9 @@ def merged(writer: Writer, loops: Sequence[tuple[str, int]]) -> list[tuple[str, 
     result = []
     for group in groups:
         name, total = group[-1][0], 1
-        for counter, count in group:
+        for here, count in group:
             total *= count
-            writer.merged[counter] = None if counter != name else (name, 1)
+            writer.merged[here] = None if here != name else (name, 1)
         result.append((name, total))
     return result
 
@@ -330,12 +330,12 @@ def _reduce(w: Writer, kernel: Kernel) -> Plan:
 
 def _renamed(index: Affine, suffix: str, loops: Sequence[tuple[str, int]], w: Writer) -> Affine:
     """The same index in counters of other names, which are merged as those are."""
-    names = {name for name, _ in loops}
-    for here, into in list(w.merged.items()):
+    names = {counter for counter, _ in loops}
+    for counter, into in list(w.merged.items()):
         if into is None or into[0] in names:
-            w.merged[f"{here}{suffix}"] = None if into is None else (f"{into[0]}{suffix}", into[1])
-    own = names | {at for at, longer in w.merged.items() if longer is None}
-    return index[0], tuple((f"{n}{suffix}" if n in own else n, c) for n, c in index[1])
+            w.merged[counter + suffix] = None if into is None else (into[0] + suffix, into[1])
+    own = names | {counter for counter, into in w.merged.items() if into is None}
+    return index[0], tuple((n + suffix if n in own else n, c) for n, c in index[1])
 
 
 def _start(w: Writer, node: Node, x: Node, index: Sequence[Affine]) -> str:

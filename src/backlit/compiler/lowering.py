@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from backlit.compiler.ir import BOOL, INT64, Graph, Node
+from backlit.compiler.ir import BOOL, INT64, Body, Graph, Node
+from backlit.compiler.schedule import topological
 from backlit.core.errors import GraphError
 from backlit.core.numbers import Abstract, Shape, dtype_of, shape_of
 from backlit.core.value import Value, describe, inputs_of
@@ -33,6 +34,7 @@ def lower(
     graph: Graph, outputs: Sequence[Value], known: dict[Value, Node], defined: Mapping[Value, Value]
 ) -> list[Node]:
     """The nodes for these values. known: those for the leaves; defined: leaves that stand for other values."""
+    graph.defined = defined
     wanted = list(outputs)
     followed: set[Value] = set()
     while True:  # what an assigned leaf stands for belongs to the graph as well
@@ -686,6 +688,43 @@ def _one_hot(graph: Graph, result: Abstract, labels: Node, classes: int, dtype: 
     place = graph.iota(result.shape, len(result.shape) - 1)
     own = graph.broadcast(graph.reshape(graph.cast(labels, INT64), (*labels.shape, 1)), result.shape)
     return graph.cast(graph.map("equal", own, place, dtype=BOOL), result.dtype)
+
+
+@rule("scan")
+def _scan(graph: Graph, result: Abstract, *args: Node, loop: Any, which: int) -> Node:
+    """A loop, lowered once for all of its results."""
+    parts = graph.loops.get((id(loop), tuple(map(id, args))))
+    if parts is None:
+        parts = graph.loops[(id(loop), tuple(map(id, args)))] = _lowered_loop(graph, loop, args)
+    return parts[which]
+
+
+def _lowered_loop(graph: Graph, loop: Any, args: Sequence[Node]) -> list[Node]:
+    inner = Graph()
+    inner.defined = graph.defined
+    k, c = len(loop.carried), len(loop.constants)
+    known: dict[Value, Node] = {}
+    inputs: list[Node] = []
+    outer: list[Node] = []
+    leaves = [*loop.carried, *(stand_in for _, stand_in in loop.constants), *loop.slices]
+    constants = 0
+    for i, (node, arg) in enumerate(zip(leaves, args, strict=True)):
+        number = graph.value_of(arg)
+        if k <= i < k + c and number is not None:  # known here, so known there
+            known[node] = inner.broadcast(inner.number(number, arg.dtype), arg.shape)
+            continue
+        constants += k <= i < k + c
+        known[node] = inner.input(len(inputs), shape_of(node._data), dtype_of(node._data))
+        inputs.append(known[node])
+        outer.append(arg)
+    counter = inner.input(len(inputs), (), INT64)
+    known[loop.counter] = counter
+    origin, graph.origin = graph.origin, None
+    outputs = lower(inner, loop.outputs, known, graph.defined)
+    graph.origin = origin
+    used = counter in topological(outputs)
+    body = Body([*inputs, counter] if used else inputs, outputs, k, len(loop.slices), len(outputs) - k, used)
+    return graph.loop(body, outer, loop.count, loop.reverse)
 
 
 def supported() -> set[str]:

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from backlit.compiler.assemble import LINE, Body, KernelNote, Module
-from backlit.compiler.ir import Graph, Node
+from backlit.compiler.assemble import LINE, KernelNote, Module
+from backlit.compiler.ir import Body, Graph, Node
 from backlit.compiler.jit import Machine
 from backlit.compiler.lowering import lower
 from backlit.compiler.schedule import topological
@@ -146,22 +146,11 @@ def repeated(traced: Traced, profile: bool = False) -> Program:
         *(places[a] for a in traced.arguments),
         *(places[c.node] for c in fixed),
     ]
-    parts = loop_node(graph, body, args, None, False)
+    parts = graph.loop(body, args, None, False)
     return Program(
         [places[leaf] for leaf in leaves], [*parts[len(state) :], *parts[: len(state)]], len(traced.results), profile
     )
 
 
-def loop_node(graph: Graph, body: Body, args: Sequence[Node], count: int | None, reverse: bool) -> list[Node]:
-    """A loop in a graph: the nodes of its results, carried values first and what is stacked after."""
-    loop = graph._make("loop", tuple(args), (count, reverse), (), np.dtype(np.int64), body)
-    parts = []
-    for k, output in enumerate(body.outputs):
-        shape = output.shape if k < body.carried else (count or 0, *output.shape)
-        parts.append(graph._make("part", (loop,), (k,), shape, output.dtype))
-    body.parts = parts
-    return parts
-
-
 Runner = Callable[..., Any]
-__all__ = ["Program", "Runner", "loop_node", "of_trace", "repeated", "stored", "topological"]
+__all__ = ["Program", "Runner", "of_trace", "repeated", "stored", "topological"]

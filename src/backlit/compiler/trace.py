@@ -17,7 +17,7 @@ from backlit.core.numbers import Abstract, as_data, dtype_of, exposed, shape_of
 from backlit.core.record import as_constant
 from backlit.core.state import mode
 from backlit.core.trees import Rebuild, flatten
-from backlit.core.value import INACTIVE, Buffer, Value, constant, current, describe, leaf
+from backlit.core.value import INACTIVE, Buffer, Value, constant, current, describe, leaf, next_serial
 from backlit.core.walk import reachable
 from backlit.ops.casting import ASTYPE
 from backlit.ops.creation import zeros
@@ -34,6 +34,29 @@ class Captured:
     node: Value
 
 
+class Frame:
+    """The body of a loop while it is traced: what comes from outside of it is known by stand-ins."""
+
+    def __init__(self) -> None:
+        self.start = next_serial()
+        self.stand_ins: dict[Value, Value] = {}
+        self.own: set[Value] = set()
+
+    def inside(self, node: Value, level: int) -> Value:
+        if node._serial > self.start and node._extra.attrs.get("frame", level) >= level:
+            return node
+        if node._op is None and type(node._data) is not Abstract:
+            return node  # a constant is one everywhere
+        found = self.stand_ins.get(node)
+        if found is None:
+            data = node._data
+            found = leaf(Abstract(shape_of(data), dtype_of(data)), active=node._grad is not INACTIVE)
+            extra = found._own_extra()
+            extra.attrs, extra.name = {"frame": level}, node._extra.name
+            self.stand_ins[node] = found
+        return found
+
+
 class Trace:
     """One run of a function on shapes: answers what the engine asks (`core.state.Tracing`)."""
 
@@ -43,6 +66,7 @@ class Trace:
         self.gradients: dict[Value, Value | None] = {}  # what holders hold by now
         self.held: dict[Value, Value] = {}  # the leaf for a gradient that a holder held before
         self.guards: list[tuple[Any, str, Any]] = []
+        self.frames: list[Frame] = []
         self._before: dict[Value, tuple[Value | None, Any, bool]] = {}
         self._outside: dict[Value, Value] = {}
         self._deposited: set[Value] = set()
@@ -51,6 +75,12 @@ class Trace:
 
     def lift(self, node: Value) -> Value:
         """The node that takes part in the trace, for one that may come from outside."""
+        node = self._lifted(node)
+        for level, frame in enumerate(self.frames):
+            node = frame.inside(node, level)
+        return node
+
+    def _lifted(self, node: Value) -> Value:
         if type(node._data) is Abstract:
             return node
         variable = node if node._extra.owner is None else node._extra.owner
@@ -59,6 +89,8 @@ class Trace:
                 return node
             if current(variable) is node:
                 return self.capture(variable).node
+            if variable in self.captured and node is (self._before[variable][0] or variable):
+                return self.captured[variable].node  # what it held before the trace, asked for before it was captured
         if node._grad is INACTIVE and node._op is None:
             return node
         found = self._outside.get(node)  # computed before the trace, or an older value of a variable
@@ -97,6 +129,11 @@ class Trace:
         """What `variable.data = new` means: from here on it stands for a new leaf, which holds the new numbers."""
         if variable._op is not None:
             raise GraphError(f"{describe(variable)} was computed, so its numbers cannot be assigned.")
+        if self.frames:
+            raise GraphError(
+                f"{describe(variable)} is assigned inside the body of a loop; what changes from turn to turn must be "
+                "carried: take it as an argument and return it. Or repeat a step that assigns: compile(step).repeat(n)."
+            )
         held = self.capture(variable).node._data
         node = self.lift(current(new)) if isinstance(new, Value) else as_constant(as_data(new, held.dtype))
         if node.shape != held.shape:

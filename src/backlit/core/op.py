@@ -223,6 +223,31 @@ class Constant(Op):
         return super().infer(inputs, attrs) if self.shape is not None else self._infer_elementwise(inputs, attrs)
 
 
+class Several(Op):
+    """One of several results of one computation, such as a loop: its attributes name the computation and the result.
+
+    Derivatives are taken of all results together. siblings: `siblings(node)`, all results as nodes, in order.
+    pull_back: `pull_back(nodes, cts)`, cotangents of the inputs from those of the results, either None where nothing
+    flows. push_forward: `push_forward(nodes, tangents)`, tangents of the results from those of the inputs.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        evaluate: Callable[..., Any],
+        *,
+        siblings: Callable[[Any], Sequence[Any]],
+        pull_back: Callable[..., Sequence[Any]],
+        push_forward: Callable[..., Sequence[Any]],
+        **declared: Any,
+    ) -> None:
+        self.siblings = siblings
+        self.pull_back = pull_back
+        self.push_forward = push_forward
+        self.rules = (ONE,)
+        super().__init__(name, evaluate, **declared)
+
+
 def ONE(y: Any, *xs: Any, **attrs: Any) -> float:  # noqa: N802  (it stands in for a record, like the ops)
     """The partial that is one everywhere; the engine knows it and multiplies by nothing."""
     return 1.0

@@ -49,10 +49,17 @@ Key: TypeAlias = tuple[int, int] | Words
 """Two 32-bit words: a tuple of ints or a uint32 array of shape (2,)."""
 
 _MASK = 0xFFFF_FFFF
-_ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))  # the paper's table 2, N=2, W=32; alternating, 4 rounds each
-_SHIFTS = tuple(tuple((np.uint32(r), np.uint32(32 - r)) for r in group) for group in _ROTATIONS)
-_PARITY = 0x1BD1_1BDA  # the key schedule's third word is k0 ^ k1 ^ _PARITY
-_STREAM, _SPLIT, _FOLD, _REDRAW = range(4)  # the top 2 bits of the counter: one domain for each use of a key
+ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))  # the paper's table 2, N=2, W=32; alternating, 4 rounds each
+_SHIFTS = tuple(tuple((np.uint32(r), np.uint32(32 - r)) for r in group) for group in ROTATIONS)
+PARITY = 0x1BD1_1BDA  # the key schedule's third word is k0 ^ k1 ^ PARITY
+
+
+class Purpose:
+    """The top 2 bits of the counter: one domain for each use of a key."""
+
+    STREAM, SPLIT, FOLD, REDRAW = range(4)
+
+
 _CHUNK = 1 << 14  # blocks at a time: the three uint32 work arrays (192 KiB) stay in the L2 cache
 _FEW = 10  # up to here Python ints (4 us a block) beat NumPy (55 us for any small number of blocks)
 
@@ -77,7 +84,7 @@ def threefry2x32(key: Key, x0: npt.ArrayLike, x1: npt.ArrayLike) -> tuple[Words,
 
 def _encrypt(k0: int, k1: int, x0: Words, x1: Words, scratch: Words) -> None:
     """Encrypt the blocks `x0`, `x1` (n,) in place. Arrays of uint32 wrap around, as the cipher asks."""
-    schedule = (k0, k1, k0 ^ k1 ^ _PARITY)
+    schedule = (k0, k1, k0 ^ k1 ^ PARITY)
     np.add(x0, np.uint32(k0), out=x0)
     np.add(x1, np.uint32(k1), out=x1)
     for group in range(5):
@@ -93,11 +100,11 @@ def _encrypt(k0: int, k1: int, x0: Words, x1: Words, scratch: Words) -> None:
 
 def _encrypt_ints(k0: int, k1: int, x0: int, x1: int) -> tuple[int, int]:
     """One block with Python ints: the fast way for a few blocks. A test holds it equal to `_encrypt`."""
-    schedule = (k0, k1, k0 ^ k1 ^ _PARITY)
+    schedule = (k0, k1, k0 ^ k1 ^ PARITY)
     x0 = (x0 + k0) & _MASK
     x1 = (x1 + k1) & _MASK
     for group in range(5):
-        for rotation in _ROTATIONS[group % 2]:
+        for rotation in ROTATIONS[group % 2]:
             x0 = (x0 + x1) & _MASK
             x1 = (((x1 << rotation) & _MASK) | (x1 >> (32 - rotation))) ^ x0
         x0 = (x0 + schedule[(group + 1) % 3]) & _MASK
@@ -105,7 +112,7 @@ def _encrypt_ints(k0: int, k1: int, x0: int, x1: int) -> tuple[int, int]:
     return x0, x1
 
 
-def _blocks(key: tuple[int, int], first: int, count: int, domain: int = _STREAM) -> Words:
+def _blocks(key: tuple[int, int], first: int, count: int, domain: int = Purpose.STREAM) -> Words:
     """Blocks `first` to `first + count` of one domain of `key`: (count, 2) uint32."""
     k0, k1 = key
     out = np.empty((count, 2), np.uint32)
@@ -159,7 +166,7 @@ def split(key: Key, num: int = 2) -> Words:
     count = _count(num, "num")
     if count > 1 << 32:
         raise DomainError(f"split: num = {count}, but one key has 2**32 children; split a child for more.")
-    return _blocks(_key_words(key), 0, count, _SPLIT)
+    return _blocks(_key_words(key), 0, count, Purpose.SPLIT)
 
 
 def fold_in(key: Key, data: SupportsIndex) -> Words:
@@ -173,7 +180,7 @@ def fold_in(key: Key, data: SupportsIndex) -> Words:
     False
     """
     value = _int64(data, "data")
-    inner = _encrypt_ints(*_key_words(key), *_counter(0, _FOLD))
+    inner = _encrypt_ints(*_key_words(key), *_counter(0, Purpose.FOLD))
     return np.array(_encrypt_ints(*inner, value & _MASK, value >> 32), np.uint32)
 
 
@@ -331,7 +338,7 @@ def _integers(key: tuple[int, int], first: int, count: int, low: int, span: int)
         attempt = 0
         while (again := np.flatnonzero(bits > last)).size:
             attempt += 1
-            redraw_key = _encrypt_ints(*key, *_counter(attempt, _REDRAW))
+            redraw_key = _encrypt_ints(*key, *_counter(attempt, Purpose.REDRAW))
             index = again.astype(np.uint64) + np.uint64(first)
             y0, y1 = threefry2x32(redraw_key, index & np.uint64(_MASK), index >> np.uint64(32))
             bits[again] = _join(np.stack([y0, y1], axis=1))

@@ -325,6 +325,7 @@ class Value:
             raise GraphError(f"{describe(self)} was computed; copy the variables and compute it again.")
         else:
             twin = type(self)(exposed(node._data), name=self.name, dtype=self.dtype)
+            twin._code, twin._lasti = self._code, self._lasti  # the user wrote it there, not in copy.py
         memo[id(self)] = twin
         return twin
 

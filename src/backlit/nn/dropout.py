@@ -15,7 +15,7 @@ from backlit.core.state import no_grad
 from backlit.core.value import Buffer, Value
 from backlit.nn.init import as_key
 from backlit.nn.module import Module
-from backlit.ops import random
+from backlit.ops import cipher, random
 from backlit.ops.indexing import as_value
 from backlit.ops.selection import where
 
@@ -26,9 +26,21 @@ def _kept(key: Any, count: Any, shape: Shape, p: float) -> Any:
     return (threefry.uniform(words, prod(shape), np.float32) >= np.float32(p)).reshape(shape)
 
 
+def _lower(g: Any, result: Any, key: Any, count: Any, shape: Shape, p: float) -> Any:
+    """The same mask inside a compiled graph."""
+    n = prod(shape)
+    if not n:
+        return g.constant(np.zeros(shape, bool), dtypes.bool)
+    drawn = cipher.bits(g, cipher.fold_in(g, cipher.words(g, key), count), n)
+    top = g.cast(g.map("bitwise_right_shift", drawn, g.number(8, dtypes.uint32)), dtypes.float32)
+    uniform = g.map("multiply", top, g.number(2.0**-24, dtypes.float32))
+    return g.reshape(g.map("greater_equal", uniform, g.number(p, dtypes.float32), dtype=dtypes.bool), shape)
+
+
 KEPT = Constant(
     "kept",
     _kept,
+    lower=_lower,
     shape=lambda key, count, shape, p: shape,
     dtype=lambda key, count, shape, p: dtypes.bool,
     domains=(Integers(0, 99), Integers(0, 9)),
