@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from backlit.compiler import loops, vector_math
 from backlit.compiler.gemm import Product, emit
 from backlit.compiler.ir import Body, Node
@@ -13,6 +15,8 @@ from backlit.compiler.scalars import Code, register, stored
 from backlit.compiler.schedule import LEAVES, Kernel, Schedule, topological
 from backlit.compiler.straight import Straight, is_small
 from backlit.compiler.target import Target
+from backlit.core.errors import IndexingError
+from backlit.core.value import describe
 
 LINE = 64  # bytes of a cache line: everything in the arena starts at one
 
@@ -39,6 +43,14 @@ class Block:
     straight: bool = False
 
 
+@dataclass
+class Check:
+    """Positions must lie inside of an axis of this length. node: the gather or scatter that they are for."""
+
+    node: Node
+    length: int
+
+
 class Module:
     """Collects functions; equal kernels are one."""
 
@@ -50,6 +62,7 @@ class Module:
         self.math: set[tuple[str, str]] = set()
         self.declares: set[str] = set()
         self.notes: list[KernelNote] = []
+        self.checks: list[Check] = []
         self._kernels: dict[str, str] = {}
         self._count = 0
 
@@ -118,9 +131,9 @@ class Module:
         ]
         args += [self._output(code, body, k) for k in range(len(body.outputs))]
         inner = self._arena_after(code, body)
-        code.put(f"  call void @{block.name}({', '.join(f'ptr {a}' for a in [inner, *args])})")
+        code.put(f"  call void @{block.name}({', '.join(f'ptr {a}' for a in [inner, '%status', *args])})")
         self._tail(code)
-        parameters = ", ".join(["ptr %arena", "i64 %count", *(f"ptr {p}" for p in pointers + _own(own))])
+        parameters = ", ".join(["ptr %arena", "ptr %status", "i64 %count", *(f"ptr {p}" for p in pointers + _own(own))])
         text = f"define internal void @NAME({parameters}) #0 {{\nentry:\n" + "\n".join(code.lines) + "\n  ret void\n}\n"
         return self.add(text, "loop"), LINE + block.arena, own
 
@@ -210,7 +223,7 @@ class Module:
         for k, node in enumerate(carried):
             finals.store(node, f"%c{k}")
         self.take(code)
-        parameters = ", ".join(["ptr %arena", "i64 %count", *(f"ptr {p}" for p in _loop_pointers(body))])
+        parameters = ", ".join(["ptr %arena", "ptr %status", "i64 %count", *(f"ptr {p}" for p in _loop_pointers(body))])
         text = f"define internal void @NAME({parameters}) #0 {{\nentry:\n" + "\n".join(code.lines) + "\n  ret void\n}\n"
         name = self.add(text, "loop")
         self.notes.append(
@@ -224,19 +237,21 @@ class Module:
         """The text of the module, the array constants that it reads, and the bytes of its arena.
 
         Its entry is `@main(ptr %table, i64 %count)`; the table holds the arena, pointers to inputs, to constants, and
-        to outputs.
+        to outputs, and to an i64 that is not 0 afterwards if a check failed: then it is the number of one of `checks`, counted
+        from 1.
         """
         block = self.block(outputs, {}, "main_block")
         constants = [leaf for leaf in block.leaves if leaf.kind == "constant"]
         place = {node: 1 + k for k, node in enumerate(inputs)}
         place.update((node, 1 + len(inputs) + k) for k, node in enumerate(constants))
+        last = 1 + len(inputs) + len(constants) + len(outputs)
         code = Code()
 
         def pointer(slot: int) -> str:
             at = code.let(f"getelementptr inbounds ptr, ptr %table, i64 {slot}")
             return code.let(f"load ptr, ptr {at}, align 8")
 
-        args = [pointer(0), *(pointer(place[leaf]) for leaf in block.leaves)]
+        args = [pointer(0), pointer(last), *(pointer(place[leaf]) for leaf in block.leaves)]
         args += [pointer(1 + len(inputs) + len(constants) + k) for k in range(len(outputs))]
         before = code.let(f"getelementptr inbounds i8, ptr {args[0]}, i64 -{LINE}")
         code.put(f"  store i64 %count, ptr {before}, align 8")
@@ -253,15 +268,23 @@ class Module:
                 defined.functions,
                 *self.functions,
                 main,
+                *loops.metadata(),
                 f"attributes #0 = {{ noinline nounwind{wide} }}",
             ]
         )
         return text, constants, max(block.arena, LINE)
 
 
+def clock(target: Target) -> tuple[str, str]:
+    """A declaration, and the instruction that reads a clock of the CPU which every program may read."""
+    if target.triple.startswith(("aarch64", "arm64")):
+        return "", 'call i64 asm sideeffect "mrs $0, cntvct_el0", "=r"()'
+    return "declare i64 @llvm.readcyclecounter()", "call i64 @llvm.readcyclecounter()"
+
+
 def _parameters(inputs: int, outputs: int) -> str:
     names = [f"%in{k}" for k in range(inputs)] + [f"%out{k}" for k in range(outputs)]
-    return ", ".join(["ptr %arena", *(f"ptr noalias {name}" for name in names)])
+    return ", ".join(["ptr %arena", "ptr %status", *(f"ptr noalias {name}" for name in names)])
 
 
 def _loop_pointers(body: Body) -> list[str]:
@@ -300,6 +323,7 @@ class _BlockWriter:
         self.aliases: dict[Node, Node] = {}
         self.arena = _Arena()
         self.copies: list[tuple[str, str, Node]] = []
+        self.checked: set[tuple[Node, int]] = set()
 
     def write(self) -> Block:
         kernels = self.schedule.kernels
@@ -311,6 +335,7 @@ class _BlockWriter:
         for k, kernel in enumerate(kernels):
             for node in kernel.nodes:
                 self._give_place(node)
+            self._check(kernel)
             self._emit(kernel)
             for node in [*freed.get(k, []), *(n for n in kernel.nodes if n not in last)]:
                 self.arena.free(node)
@@ -323,7 +348,7 @@ class _BlockWriter:
 
     def _parameters(self) -> str:
         names = [f"%in{k}" for k in range(len(self.leaves))] + [f"%out{k}" for k in range(len(self.outputs))]
-        return ", ".join(["ptr %arena", *(f"ptr {name}" for name in names)])
+        return ", ".join(["ptr %arena", "ptr %status", *(f"ptr {name}" for name in names)])
 
     def _place_outputs(self, kernels: Sequence[Kernel]) -> None:
         """Results go where they are wanted at once; a state is overwritten where nobody reads it any more."""
@@ -386,16 +411,40 @@ class _BlockWriter:
     def _address(self, offset: int) -> str:
         return self.code.let(f"getelementptr inbounds i8, ptr %arena, i64 {offset}", "m") if offset else "%arena"
 
+    def _check(self, kernel: Kernel) -> None:
+        """Before a kernel gathers or scatters: whether the positions that it was given lie inside."""
+        for node in self.schedule.inlined(kernel):
+            if node.kind not in ("gather", "scatter"):
+                continue
+            (target, *arrays), skip = node.args, 1 if node.kind == "scatter" else 0
+            for entry, length in zip(node.attrs[0], target.shape, strict=True):
+                if entry[0] != "array":
+                    continue
+                positions = spread_from(arrays[skip + entry[1]])
+                if (positions, length) in self.checked or not positions.size:
+                    continue
+                self.checked.add((positions, length))
+                self.module.checks.append(Check(node, length))
+                if positions.kind == "constant":
+                    _check_now(positions, self.module.checks[-1])
+                    continue
+                writer = loops.check(self.schedule, positions, length, len(self.module.checks), self.module.target)
+                self.module.take(writer)
+                name = self.module.add(writer.function(), "check")
+                args = [*(self.pointers[read] for read in writer.pointers), "%status"]
+                self.code.put(f"  call void @{name}({', '.join(f'ptr {a}' for a in args)})")
+
     # -- calls --------------------------------------------------------------------------------------------------
 
     def _emit(self, kernel: Kernel) -> None:
         if not self.module.profile or kernel.kind in ("part", "loop"):
             self._emit_plain(kernel)
             return
-        self.module.declares.add("declare i64 @llvm.readcyclecounter()")
-        began = self.code.let("call i64 @llvm.readcyclecounter()")
+        declared, call = clock(self.module.target)
+        self.module.declares.add(declared)
+        began = self.code.let(call)
         self._emit_plain(kernel)
-        ended = self.code.let("call i64 @llvm.readcyclecounter()")
+        ended = self.code.let(call)
         place = self.code.let(f"getelementptr i64, ptr @clock, i64 {len(self.module.clocks)}")
         total = self.code.let(
             f"add i64 {self.code.let(f'load i64, ptr {place}')}, {self.code.let(f'sub i64 {ended}, {began}')}"
@@ -409,7 +458,7 @@ class _BlockWriter:
         elif kernel.kind == "loop":
             self._loop(kernel.nodes[0])
         elif kernel.kind != "part":
-            writer = loops.write(self.schedule, kernel, "NAME", self.aliases)
+            writer = loops.write(self.schedule, kernel, "NAME", self.aliases, self.module.target)
             self.module.take(writer)
             text = writer.function()
             name = self.module.add(text, "k")
@@ -519,7 +568,9 @@ class _BlockWriter:
             number: str = self.code.let(f"load i64, ptr {before}, align 8")
         else:
             number = str(count)
-        self.code.put(f"  call void @{name}(ptr {arena}, i64 {number}, {', '.join(f'ptr {a}' for a in args)})")
+        self.code.put(
+            f"  call void @{name}(ptr {arena}, ptr %status, i64 {number}, {', '.join(f'ptr {a}' for a in args)})"
+        )
         for part in body.parts:
             if part not in self.schedule.kept:
                 self.arena.free(part)
@@ -544,6 +595,39 @@ class _BlockWriter:
         source = source or self.pointers[node]
         size = node.size * node.dtype.itemsize
         self.code.put(f"  call void @llvm.memcpy.p0.p0.i64(ptr {destination}, ptr {source}, i64 {size}, i1 false)")
+
+
+def spread_from(node: Node) -> Node:
+    """The node whose every element is spread here, and nothing else of it."""
+    if node.kind != "view":
+        return node
+    inner = node.args[0]
+    offsets, rows = node.attrs
+    for d, (offset, row) in enumerate(zip(offsets, rows, strict=True)):
+        used = [j for j, c in enumerate(row) if c]
+        whole = used and len(used) == 1 and row[used[0]] == 1 and node.shape[used[0]] == inner.shape[d]
+        if offset or not (whole or inner.shape[d] == 1):
+            return node
+    return inner
+
+
+def _check_now(positions: Node, check: Check) -> None:
+    """Raises IndexingError for positions that are known, and outside."""
+    data = np.asarray(positions.data)
+    if data.size and not (-check.length <= data.min() and data.max() < check.length):
+        wrong = int(data.min() if data.min() < -check.length else data.max())
+        raise outside(check, wrong)
+
+
+def outside(check: Check, position: int | None = None) -> IndexingError:
+    """The error for a position that is not inside of its axis."""
+    origin = check.node.origins[0] if check.node.origins else None
+    which = "a position" if position is None else f"position {position}"
+    where = f": {describe(origin)}" if origin is not None else ""
+    return IndexingError(
+        f"getitem: {which} is outside of an axis of length {check.length} (positions go from {-check.length} to "
+        f"{check.length - 1}){where}. Nothing was assigned."
+    )
 
 
 def _all_reads(schedule: Schedule, node: Node) -> set[Node]:

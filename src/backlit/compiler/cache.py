@@ -18,7 +18,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache as once
 from pathlib import Path
 
 from backlit.core.files import write_whole
@@ -213,10 +212,7 @@ def folder() -> Path | None:
 def standard() -> Cache | None:
     """The cache that compiling uses, unless there is none or it cannot be trusted."""
     where = folder()
-    return None if where is None else _checked(where)
-
-
-@once
-def _checked(where: Path) -> Cache | None:
+    if where is None:
+        return None
     found = Cache(where)
     return None if found.distrusted() else found

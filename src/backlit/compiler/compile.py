@@ -3,30 +3,51 @@
 from __future__ import annotations
 
 import functools
+import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+import weakref
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from backlit.compiler import trace
-from backlit.compiler.program import Program, of_trace, repeated
+from backlit.compiler.program import COUNTS, Program, of_trace, repeated
 from backlit.compiler.trace import Traced
 from backlit.core import dtypes
 from backlit.core.errors import BacklitWarning, DtypeError, GraphError, ShapeError
-from backlit.core.numbers import Abstract, dtype_of, shape_of, stored
+from backlit.core.numbers import Abstract, dtype_of, shape_of
 from backlit.core.state import tracing
 from backlit.core.trees import children_of
-from backlit.core.value import INACTIVE, Buffer, Parameter, Value, assign, constant, current, describe, leaf
+from backlit.core.value import (
+    INACTIVE,
+    Buffer,
+    Parameter,
+    Value,
+    assign,
+    constant,
+    current,
+    describe,
+    leaf,
+    next_serial,
+)
 from backlit.ops.movement import repeat as repeat_elements
+
+if TYPE_CHECKING:
+    from backlit.compiler.compared import Comparison
+    from backlit.compiler.explained import Explanation
 
 PIECE_SECONDS = 0.08
 """About how long machine code runs before Python may stop it."""
 RETRACES_TOLD = 8
 """A function traced so often is told of, as something in its arguments probably changes needlessly."""
+
+
+ONCE, OFTEN, EACH = "once", "often", "each"
+"""How a compiled function is called: `f(…)`, `f.repeat(n, …)`, `f.each(…)`."""
 
 
 class CompileWarning(BacklitWarning):
@@ -36,11 +57,15 @@ class CompileWarning(BacklitWarning):
 class Entry:
     """One traced signature: the program, and what must hold for it to be right."""
 
-    def __init__(self, traced: Traced, repeat: bool) -> None:
+    def __init__(self, traced: Traced, how: str) -> None:
         self.traced = traced
-        self.repeat = repeat
-        self.program: Program = repeated(traced) if repeat else of_trace(traced)[0]
-        self.specs = [(c.node._data.shape, c.node._data.dtype) for c in traced.captured]
+        self.how, self.repeat = how, how != ONCE
+        self.program: Program = repeated(traced, how == EACH) if self.repeat else of_trace(traced)[0]
+        self._captured = [(c.variable, c.node._data.shape, c.node._data.dtype) for c in traced.captured]
+        self._assigned = [c.variable for c in traced.assigned]
+        place = {c.variable: len(traced.arguments) + k for k, c in enumerate(traced.captured)}
+        results = len(traced.results)
+        self.program.follow([(results + k, place[variable]) for k, variable in enumerate(self._assigned)])
 
     def holds(self) -> bool:
         """Whether what was found when it was traced is still so."""
@@ -48,29 +73,81 @@ class Entry:
             c.variable._grad is not None for c in self.traced.gradients
         )
 
-    def run(self, arrays: list[Any], count: int) -> list[Any]:
-        datas = list(arrays)
-        for captured, (shape, dtype) in zip(self.traced.captured, self.specs, strict=True):
-            data = current(captured.variable)._data
-            if shape_of(data) != shape or dtype_of(data) != dtype:
-                raise ShapeError(
-                    f"compile: {describe(captured.variable)} was {Abstract(shape, dtype)!r} when the function was "
-                    f"traced and is {Abstract(shape_of(data), dtype_of(data))!r} now."
-                )
-            datas.append(data)
-        if not self.repeat:
-            datas += [c.variable._grad for c in self.traced.gradients]
-        return self.program.run(datas, count)
+    def timed(self) -> Program:
+        """The same program with clocks around its kernels."""
+        return repeated(self.traced, self.how == EACH, True) if self.repeat else of_trace(self.traced, True)[0]
 
-    def commit(self, outputs: list[Any]) -> None:
+    def turns(self, datas: Sequence[Any]) -> int:
+        """How many turns to take on these data to see how long one takes."""
+        return len(datas[0]) if self.how == EACH else 100 if self.repeat else 1
+
+    def call(self, arrays: Sequence[Any], count: int) -> list[Any]:
+        """Run with these arguments, give variables what was computed for them, and return the results as stored."""
+        program = self.program
+        with program.lock:
+            last = program.last
+            k = 0
+            for data in arrays:
+                if data is not last[k]:
+                    program.put(k, data)
+                k += 1
+            for variable, shape, dtype in self._captured:
+                node = variable._now
+                data = variable._data if node is None else node._data
+                if data is not last[k]:
+                    if shape_of(data) != shape or dtype_of(data) != dtype:
+                        raise ShapeError(
+                            f"compile: {describe(variable)} was {Abstract(shape, dtype)!r} when the function was "
+                            f"traced and is {Abstract(shape_of(data), dtype_of(data))!r} now."
+                        )
+                    program.put(k, data)
+                k += 1
+            if not self.repeat:
+                for captured in self.traced.gradients:
+                    program.put(k, captured.variable._grad)
+                    k += 1
+            outputs = program.go(count)
+            self._commit(outputs)
+        return outputs[: len(self.traced.results)]
+
+    def _commit(self, outputs: list[Any]) -> None:
         """Give variables what the program computed for them."""
-        for captured, new in zip(self.traced.assigned, outputs, strict=False):
-            assign(captured.variable, stored(new))
-        given = iter(outputs[len(self.traced.assigned) :])
-        for holder, node in [] if self.repeat else self.traced.left:
-            holder._grad = None if node is None else stored(next(given))
+        k = len(self.traced.results)
+        for variable in self._assigned:
+            renew(variable, outputs[k])
+            k += 1
+        if self.repeat:
+            return
+        for holder, node in self.traced.left:
+            if node is None:
+                holder._grad = None
+            else:
+                holder._grad = outputs[k]
+                k += 1
             extra = holder._own_extra()
             extra.stale, extra.resets = False, extra.resets + 1
+
+
+def renew(variable: Value, data: Any) -> None:
+    """Give a variable new stored data. Its present node is used again where nobody else can see it: no graph was built
+    with it.
+    """
+    node = variable._now
+    if (
+        COUNTS
+        and node is not None
+        and sys.getrefcount(node) == 3  # held by the variable, by this name and by the call
+        and not weakref.getweakrefcount(node)
+        and node._op is None
+        and (variable._grad is None or variable._grad is INACTIVE)
+    ):
+        node._data = data
+        node._grad = INACTIVE if variable._grad is INACTIVE else None
+        node._serial = next_serial()
+        if node._extra.deposits is not None:
+            node._extra.deposits = None
+    else:
+        assign(variable, data)
 
 
 class Compiled:
@@ -80,6 +157,7 @@ class Compiled:
         functools.update_wrapper(self, function)
         self.function = function
         self._entries: dict[Any, list[Entry]] = {}
+        self._quick: dict[Any, list[Entry]] = {}  # the same lists, by what is found out sooner
         self._kept_alive: list[Any] = []
         self._lock = threading.Lock()
         self.traces = 0
@@ -99,10 +177,18 @@ class Compiled:
         return bound
 
     def _called(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        key = None if kwargs else _quick(args)
+        if key is not None:
+            for entry in self._quick.get(key, ()):
+                if entry.holds():
+                    plain = [_data(x) for x in args if type(x) is np.ndarray or type(x) is Value]
+                    return self._finished(entry, entry.call(plain, 1))
         found: list[Any] = []
-        entry = self._entry((_signature((args, kwargs), found), False), found, args, kwargs, False)
-        outputs = entry.run([_data(x) for x in found], 1)
-        return self._finished(entry, outputs)
+        signature = (_signature((args, kwargs), found), ONCE)
+        entry = self._entry(signature, found, args, kwargs, ONCE)
+        if key is not None:
+            self._quick[key] = self._entries[signature]
+        return self._finished(entry, entry.call([_data(x) for x in found], 1))
 
     def repeat(self, n: int, *args: Any, **kwargs: Any) -> Any:
         """`n` calls in one, with the same arguments; see `backlit.repeat`. Gives the result of the last."""
@@ -114,29 +200,68 @@ class Compiled:
                 result = self.function(*args, **kwargs)
             return result
         found: list[Any] = []
-        entry = self._entry((_signature((args, kwargs), found), True), found, args, kwargs, True)
+        entry = self._entry((_signature((args, kwargs), found), OFTEN), found, args, kwargs, OFTEN)
         arrays = [_data(x) for x in found]
         piece, result = 1, None
         while n > 0:
             start = time.perf_counter()
-            outputs = entry.run(arrays, min(n, piece))
-            result = self._finished(entry, outputs)  # Ctrl-C is heard between two pieces
+            result = self._finished(entry, entry.call(arrays, min(n, piece)))  # Ctrl-C is heard between two pieces
             n -= piece
             if time.perf_counter() - start < PIECE_SECONDS / 4:
                 piece *= 4
         return result
 
-    def _finished(self, entry: Entry, outputs: list[Any]) -> Any:
-        results = len(entry.traced.results)
-        entry.commit(outputs[results:])
-        return entry.traced.rebuild(iter([constant(stored(array)) for array in outputs[:results]]))
+    def each(self, *stacked: Any) -> Any:
+        """A call for each slice of the arguments along their first axis, in one; gives the results stacked.
 
-    def _entry(self, key: Any, found: list[Any], args: Any, kwargs: Any, repeat: bool) -> Entry:
+        stacked: trees of arrays that all have the same first length. What a call assigns, the next one finds, so an
+        epoch of training is one such call, over batches or over the positions of their rows. Ctrl-C ends it between two
+        calls, with all variables as the last one left them; the results so far are lost.
+
+        >>> import backlit as bl
+        >>> total = bl.Buffer(0.0)
+        >>> @bl.compile
+        ... def add(x):
+        ...     total.data = total + x
+        ...     return total * 1.0
+        >>> add.each(np.array([1.0, 2.0, 3.0])).data
+        array([1., 3., 6.])
+        """
+        arrays: list[Any] = []
+        _signature(stacked, arrays)
+        datas = [np.asarray(_data(x)) for x in arrays]
+        lengths = {data.shape[0] if data.ndim else None for data in datas}
+        if len(lengths) != 1 or None in lengths:
+            shapes = ", ".join(str(data.shape) for data in datas) or "none at all"
+            raise ShapeError(f"each: the arguments are arrays with the same first length, and not of shapes {shapes}.")
+        (n,) = lengths
+        rows = iter([np.zeros(data.shape[1:], data.dtype) for data in datas])
+        args = _replaced(stacked, rows)
+        if tracing() is not None or not n:
+            raise GraphError("each: takes one turn at least, and inside another compiled function write a scan.")
+        found: list[Any] = []
+        entry = self._entry((_signature((args, {}), found), EACH), found, args, {}, EACH)
+        pieces: list[list[Any]] = []
+        done, piece = 0, 1
+        while done < n:
+            start = time.perf_counter()
+            part = [data[done : done + piece] for data in datas]
+            pieces.append(entry.call(part, len(part[0])))
+            done += len(part[0])
+            if time.perf_counter() - start < PIECE_SECONDS / 4:
+                piece *= 4
+        results = pieces[0] if len(pieces) == 1 else [np.concatenate(column) for column in zip(*pieces, strict=True)]
+        return entry.traced.rebuild(iter([constant(data) for data in results]))
+
+    def _finished(self, entry: Entry, results: list[Any]) -> Any:
+        return entry.traced.rebuild(iter([constant(data) for data in results]))
+
+    def _entry(self, key: Any, found: list[Any], args: Any, kwargs: Any, how: str) -> Entry:
         for entry in self._entries.get(key, ()):
             if entry.holds():
                 return entry
         with self._lock:
-            entry = Entry(self._traced(found, args, kwargs), repeat)
+            entry = Entry(self._traced(found, args, kwargs), how)
             self._entries.setdefault(key, []).append(entry)
             self._kept_alive.append((args, kwargs))  # what the key knows by identity
             self.traces += 1
@@ -163,6 +288,44 @@ class Compiled:
     def entries(self) -> list[Entry]:
         """All that was traced so far, in order."""
         return [entry for entries in self._entries.values() for entry in entries]
+
+    def explain(self, of: Any = None, *, line: int | None = None, profile: bool = False) -> Explanation:
+        """What became of the function: which lines were fused into which kernels, what they keep, how much they do.
+
+        of: a value, the name of a variable or of an op, or a line number (also `line=`), to see its nodes, its kernel
+        in LLVM IR, and the assembly. profile: time each kernel, on the arguments of the last call; assigns nothing.
+        Raises DataError before the first call, and where nothing comes from `of`.
+
+        >>> import backlit as bl
+        >>> f = compile(lambda x: bl.tanh(x * 2.0).sum())
+        >>> _ = f(np.zeros((40, 50)))
+        >>> "1 kernel." in f.explain().text
+        True
+        """
+        from backlit.compiler.explained import explain
+
+        return explain(self._name, self.entries, line if of is None else of, profile)
+
+    def compare(self, *args: Any, **kwargs: Any) -> Comparison:
+        """The compiled function against the eager one, node by node, with what each was off by; changes nothing.
+
+        Every value of the trace becomes a result of a program of its own, and is computed eagerly and in float64 from
+        the same inputs. Units in the last place are of the largest number of an array. Cost: a compilation, and each
+        operation three times.
+
+        >>> import backlit as bl
+        >>> compile(lambda x: bl.tanh(x * 2.0).sum()).compare(np.linspace(-2, 2, 50)).verdict
+        'rounding'
+        """
+        from backlit.compiler.compared import compare
+
+        found: list[Any] = []
+        _signature((args, kwargs), found)
+        return compare(self._name, self._traced(found, args, kwargs), [_data(x) for x in found])
+
+    @property
+    def _name(self) -> str:
+        return str(getattr(self.function, "__qualname__", "the function"))
 
     def __repr__(self) -> str:
         name = getattr(self.function, "__qualname__", repr(self.function))
@@ -262,7 +425,28 @@ def _signature(tree: Any, found: list[Any]) -> Any:
     return (type(tree).__name__, id(tree))
 
 
-def _replaced(tree: Any, leaves: Iterator[Value]) -> Any:
+def _quick(args: tuple[Any, ...]) -> Any:
+    """The kind of the arguments where they are plain, found out in a microsecond; None where it takes `_signature`."""
+    key: list[Any] = []
+    for x in args:
+        kind = type(x)
+        if kind is np.ndarray:
+            key += (x.shape, x.dtype)
+        elif kind is Value:
+            node = x if x._now is None else x._now
+            if node._op is not None and node._grad is not INACTIVE:
+                return None
+            key += (kind, shape_of(node._data), dtype_of(node._data), node._grad is INACTIVE)
+        elif kind is int or kind is str or kind is bool or x is None:
+            key += (kind, x)
+        elif hasattr(kind, "__backlit_flatten__"):
+            key.append(id(x))  # what has been seen is kept alive
+        else:
+            return None
+    return tuple(key)
+
+
+def _replaced(tree: Any, leaves: Iterator[Any]) -> Any:
     opened = _children(tree)
     if opened is not None:
         return opened[1]([_replaced(child, leaves) for _, child in opened[0]])

@@ -331,7 +331,7 @@ class Graph:
         """The nodes of a loop's results, first what is carried. count: None if told at the call."""
         loop = self._make("loop", tuple(args), (count, reverse), (), INT64, body)
         for k, output in enumerate(body.outputs):
-            shape = output.shape if k < body.carried else (count or 0, *output.shape)
+            shape = output.shape if k < body.carried else (count or 1, *output.shape)
             body.parts.append(self._make("part", (loop,), (k,), shape, output.dtype))
         return body.parts
 

@@ -130,9 +130,7 @@ def units(text: str) -> list[Unit]:
         for name, body in by_name.items()
     }
     own = [name for name in by_name if name not in inlined]
-    ready = {
-        name for name in own if name.startswith("product") and all(n.startswith("product") for n in needs[name])
-    }
+    ready = {name for name in own if name.startswith("product") and all(n.startswith("product") for n in needs[name])}
     main = [name for name in own if name == "main" or any(n in own and n not in ready for n in needs[name])]
     kernels = [name for name in own if name not in ready and name not in main]
     groups = [(kernels + main, False)]
@@ -179,16 +177,12 @@ def _unit_text(
                 outside[name] = None
     bodies = [by_name[name] for name in [*(n for n in by_name if n in helpers), *group]]
     if not whole:
-        bodies = [
-            body.replace("define internal", "define", 1) if _name_of(body) in inside else body for body in bodies
-        ]
+        bodies = [body.replace("define internal", "define", 1) if _name_of(body) in inside else body for body in bodies]
     used = set(_NAME.findall("\n".join(bodies)))
     head = [
         line
         for line in rest.splitlines()
-        if not (line.startswith("@") or line.startswith("declare"))
-        or (found := _NAME.search(line)) is None
-        or found.group(1) in used
+        if not line.startswith(("@", "declare")) or (found := _NAME.search(line)) is None or found.group(1) in used
     ]
     declared = [_declaration(by_name[name]) for name in outside]
     return "\n".join([*head, *declared, *bodies]) + "\n"
@@ -222,7 +216,16 @@ def _circumstances(target: Target, level: int) -> tuple[str, ...]:
 
     version = str(getattr(sys.modules.get("backlit"), "__version__", ""))
     llvm_version = ".".join(map(str, llvm.llvm_version_info))
-    return (target.triple, target.name, target.features, llvmlite.__version__, llvm_version, version, str(level), RECIPE)
+    return (
+        target.triple,
+        target.name,
+        target.features,
+        llvmlite.__version__,
+        llvm_version,
+        version,
+        str(level),
+        RECIPE,
+    )
 
 
 def _compiled(parts: Sequence[Unit], target: Target, level: int, seconds: dict[str, float]) -> list[bytes]:
@@ -238,7 +241,7 @@ def _compiled(parts: Sequence[Unit], target: Target, level: int, seconds: dict[s
                 return
             try:
                 results[k] = _object(parts[k], target, level)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 -- raised again by the thread that waits
                 results[k] = error
 
     helpers = []

@@ -13,6 +13,7 @@ import numpy as np
 from backlit.compiler.ir import INT64, Node
 from backlit.compiler.scalars import Code, apply, literal, register, stored
 from backlit.compiler.schedule import Kernel, Schedule, row_major
+from backlit.compiler.target import Target
 from backlit.core.numbers import Shape
 
 Affine = tuple[int, tuple[tuple[str, int], ...]]
@@ -39,8 +40,10 @@ def combined(offset: int, parts: Sequence[tuple[int, Affine]]) -> Affine:
 class Writer(Code):
     """Writes one kernel. `memory(node)` is the pointer by which the kernel reaches a kept node."""
 
-    def __init__(self, schedule: Schedule, name: str) -> None:
+    def __init__(self, schedule: Schedule, name: str, target: Target) -> None:
         super().__init__()
+        self.target = target
+        self.widest = 1  # bytes of the largest number that is loaded or stored
         self.schedule = schedule
         self.name = name
         self.pointers: dict[Node, str] = {}  # in the order of the parameters
@@ -51,6 +54,7 @@ class Writer(Code):
         self._labels = 0
         self.merged: dict[str, tuple[str, int] | None] = {}  # a counter as part of a longer one
         self.accesses: list[dict[str, int]] = []
+        self.extra: list[str] = []  # parameters behind the pointers
         self.apart: set[str] = set()  # counters used as numbers, which cannot be merged with others
 
     # -- blocks -------------------------------------------------------------------------------------------------
@@ -81,8 +85,18 @@ class Writer(Code):
         self.put(f"  {step} = add nuw nsw i64 {counter}, 1")
         self.lines[at] = f"  {counter} = phi i64 [0, %{before}], [{step}, %{self._block}]"
         more = self.let(f"icmp ult i64 {step}, {count}")
-        self.put(f"  br i1 {more}, label %{head}, label %{after}")
+        self.put(f"  br i1 {more}, label %{head}, label %{after}{self.advice(count) if not rest else ''}")
         self.begin(after)
+
+    def advice(self, count: int) -> str:
+        """What LLVM is told of an inner loop. Left alone, it would unroll a short one and vectorise the loop around it,
+        which jumps through memory.
+        """
+        lanes = self.target.lanes_bytes // self.widest
+        if count < 2 or lanes < 2 or count > 64 * lanes:
+            return ""
+        masked = self.target.has_masks and count % lanes != 0 and count < 4 * lanes
+        return f", !llvm.loop !{MASKED if masked else WHOLE}"
 
     # -- memory -------------------------------------------------------------------------------------------------
 
@@ -121,6 +135,7 @@ class Writer(Code):
 
     def place(self, node: Node, offset: Affine) -> str:
         """The address of an element of a kept node."""
+        self.widest = max(self.widest, node.dtype.itemsize)
         at = self.number(self._merge(offset))
         pointer = self.pointer(node)
         if at == "0":
@@ -211,10 +226,11 @@ class Writer(Code):
 
     def function(self) -> str:
         """The kernel's text."""
-        parameters = ", ".join(
+        pointers = [
             f"ptr noalias {'' if node in self.written else 'readonly '}{pointer}"
             for node, pointer in self.pointers.items()
-        )
+        ]
+        parameters = ", ".join([*pointers, *self.extra])
         body = "\n".join(self.lines)
         return f"define internal void @{self.name}({parameters}) #0 {{\nentry:\n{body}\n  ret void\n}}\n"
 
@@ -250,19 +266,51 @@ def merged(writer: Writer, loops: Sequence[tuple[str, int]]) -> list[tuple[str, 
     return result
 
 
-def write(schedule: Schedule, kernel: Kernel, name: str, aliases: dict[Node, Node]) -> Writer:
+WHOLE, MASKED = 10, 11
+"""The numbers of the metadata nodes that say how an inner loop is vectorised."""
+
+
+def metadata() -> list[str]:
+    """The nodes that `Writer.advice` names."""
+    return [
+        '!0 = !{!"llvm.loop.unroll.disable"}',
+        '!1 = !{!"llvm.loop.vectorize.predicate.enable", i1 true}',
+        f"!{WHOLE} = distinct !{{!{WHOLE}, !0}}",
+        f"!{MASKED} = distinct !{{!{MASKED}, !0, !1}}",
+    ]
+
+
+def write(schedule: Schedule, kernel: Kernel, name: str, aliases: dict[Node, Node], target: Target) -> Writer:
     """A kernel as LLVM text: first to see what it accesses, then with loops merged."""
     body = _BODIES[kernel.kind]
-    probe = Writer(schedule, name)
+    probe = Writer(schedule, name, target)
     probe.aliases = aliases
     plan = body(probe, kernel)
     plan(list)
-    writer = Writer(schedule, name)
+    writer = Writer(schedule, name, target)
     writer.aliases = aliases
     writer.accesses, writer.apart = probe.accesses, probe.apart
     plan = body(writer, kernel)
     plan(lambda loops: merged(writer, loops))
     return writer
+
+
+def check(schedule: Schedule, positions: Node, length: int, code: int, target: Target) -> Writer:
+    """A function that writes `code` where its last pointer leads if one of the positions is outside of an axis."""
+    w = Writer(schedule, "NAME", target)
+    loops, index = counters(positions.shape)
+
+    def step(now: str) -> str:
+        raw = w.element(positions, index)
+        at = w.let(f"add i64 {raw}, {length}")
+        bad = w.let(f"icmp uge i64 {at}, {2 * length}")
+        return w.let(f"or i1 {now}, {bad}")
+
+    found = _through(w, loops, "i1", "false", step)
+    old = w.let("load i64, ptr %status")
+    w.put(f"  store i64 {w.let(f'select i1 {found}, i64 {code}, i64 {old}')}, ptr %status")
+    w.extra = ["ptr %status"]
+    return w
 
 
 Plan = Callable[[Callable[[Any], Any]], None]
@@ -359,6 +407,8 @@ def _joined(w: Writer, function: str, total: str, term: str, x: Node, loose: boo
         return w.let(f"and {kind} {total}, {term}")
     if loose and x.dtype.kind == "f" and function in ("add", "multiply") and x.dtype.itemsize > 2:
         return w.let(f"{'fadd' if function == 'add' else 'fmul'} reassoc contract {kind} {total}, {term}")
+    if function in ("maximum", "minimum") and x.dtype.kind == "f" and x.dtype.itemsize > 2:  # so LLVM vectorises it
+        return w.call(function, kind, total, term)
     return apply(w, function, [total, term], [x.dtype, x.dtype], x.dtype)
 
 
@@ -392,7 +442,7 @@ def _through(w: Writer, loops: Sequence[tuple[str, int]], kind: str, start: str,
     w.lines[at] = f"  {counter} = phi i64 [0, %{before}], [{following}, %{w._block}]"
     w.lines[at + 1] = f"  {now} = phi {kind} [{start}, %{before}], [{result}, %{w._block}]"
     more = w.let(f"icmp ult i64 {following}, {count}")
-    w.put(f"  br i1 {more}, label %{head}, label %{after}")
+    w.put(f"  br i1 {more}, label %{head}, label %{after}{w.advice(count) if not rest else ''}")
     w.begin(after)
     return result
 

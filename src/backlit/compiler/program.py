@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from backlit.compiler.assemble import LINE, KernelNote, Module
+from backlit.compiler.assemble import LINE, KernelNote, Module, outside
 from backlit.compiler.ir import Body, Graph, Node
 from backlit.compiler.jit import Machine
 from backlit.compiler.lowering import lower
@@ -19,14 +21,27 @@ from backlit.compiler.trace import Traced
 from backlit.core.numbers import dtype_of, shape_of, stored
 from backlit.core.value import Value
 
+FLOAT64 = np.dtype(np.float64)
+ROOMS = 3
+"""How many blocks of memory a program keeps for its outputs: the state before, the state after, and one to spare."""
+COUNTS: bool = sys.implementation.name == "cpython" and getattr(sys, "_is_gil_enabled", lambda: True)()
+"""Whether references are counted exactly, so that the count tells who can see an object."""
+
 
 class Program:
     """Machine code with the shapes of what goes in and comes out.
 
-    run: `run(datas, count)` gives new arrays for the outputs; stored data of the inputs' shapes and dtypes go in.
+    run: `run(datas, count)` gives the outputs; stored data of the shapes and dtypes go in and come out.
     """
 
-    def __init__(self, inputs: Sequence[Node], outputs: Sequence[Node], results: int, profile: bool = False) -> None:
+    def __init__(
+        self,
+        inputs: Sequence[Node],
+        outputs: Sequence[Node],
+        results: int,
+        profile: bool = False,
+        stacked: bool = False,
+    ) -> None:
         start = time.perf_counter()
         self.inputs, self.outputs = list(inputs), list(outputs)
         module = Module(host(), profile)
@@ -39,55 +54,98 @@ class Program:
         self.seconds = {"emit": emitted - start, "llvm": time.perf_counter() - emitted}
         self._constant_pointers = [_address(node.data) for node in self._constants]
         self._first_output = 1 + len(self.inputs) + len(self._constants)
-        self._alone = [(k, node.shape, node.dtype) for k, node in enumerate(self.outputs) if k < results]
-        self._together: list[tuple[int, Any, Any, int]] = []
-        size = 0
-        for k, node in enumerate(self.outputs[results:], results):
-            self._together.append((k, node.shape, node.dtype, size))
-            size += -(-max(node.size * node.dtype.itemsize, 1) // LINE) * LINE
-        self._together_bytes = size
-        self._table = np.zeros(self._first_output + len(self.outputs), np.uintp)
+        self._stacked = stacked  # the results have a first axis as long as there are turns
+        self._results = results
+        self._alone: list[Any] = []  # for each result: what makes its array, or the one place of a scalar
+        for node in self.outputs[:results]:
+            self._alone.append((node.shape, node.dtype) if node.shape or stacked else np.empty((), node.dtype))
+        self._rooms: list[Room] = []
+        self._follows: list[tuple[int, int]] = []
+        self.checks = module.checks
+        self._status = np.zeros(1, np.int64)
+        self._table = np.zeros(self._first_output + len(self.outputs) + 1, np.uintp)
+        self._table[-1] = _address(self._status)
         for k, pointer in enumerate(self._constant_pointers):
             self._table[1 + len(self.inputs) + k] = pointer
+        for k, place in enumerate(self._alone):
+            if type(place) is np.ndarray:
+                self._table[self._first_output + k] = _address(place)
         self._table_address = _address(self._table)
-        self._last: list[Any] = [None] * len(self.inputs)  # arrays whose addresses stand in the table already
-        self._lock = threading.Lock()
+        self.last: list[Any] = [None] * len(self.inputs)  # data whose addresses stand in the table already
+        self._held: list[Any] = [None] * len(self.inputs)  # what was converted for it
+        self.lock = threading.RLock()
         self._memory = np.empty(self.arena_bytes + 3 * LINE, np.uint8)
+        start = _address(self._memory)
+        self._table[0] = start + LINE + (-start) % LINE
+
+    def follow(self, pairs: Sequence[tuple[int, int]]) -> None:
+        """Say which output is, as a rule, the next call's input: pairs of their numbers."""
+        self._follows = [(output - self._results, place) for output, place in pairs if output >= self._results]
+        self._rooms = []
 
     def run(self, datas: Sequence[Any], count: int = 1) -> list[Any]:
-        """New arrays for the outputs. One call at a time: threads wait for each other."""
-        with self._lock:
-            return self._run(datas, count)
+        """Stored data of the outputs. One call at a time: threads wait for each other."""
+        with self.lock:
+            last = self.last
+            for k, data in enumerate(datas):
+                if data is not last[k] or data is None:
+                    self.put(k, data)
+            return self.go(count)
 
-    def _run(self, datas: Sequence[Any], count: int) -> list[Any]:
-        table, last = self._table, self._last
-        start = _address(self._memory) if not table[0] else 0
-        if start:
-            table[0] = start + LINE + (-start) % LINE
-        for k, data in enumerate(datas):
-            if data is last[k] and data is not None:
+    def put(self, k: int, data: Any) -> None:
+        """Let an input be this data at the next call."""
+        if type(data) is np.ndarray and data.flags.c_contiguous and data.flags.aligned:
+            held = data if data.dtype == self.inputs[k].dtype else np.ascontiguousarray(data, self.inputs[k].dtype)
+        else:
+            held = np.ascontiguousarray(data, self.inputs[k].dtype)
+        # An array that was copied may be written into before the next call; a scalar cannot.
+        self.last[k] = data if held is data or type(data) is not np.ndarray else None
+        self._held[k] = held
+        self._table[1 + k] = _address(held)
+
+    def go(self, count: int) -> list[Any]:
+        """Run on the inputs that were put. To be called by who holds `lock`."""
+        table, first = self._table, self._first_output
+        outputs: list[Any] = []
+        for k, place in enumerate(self._alone):
+            if type(place) is np.ndarray:
+                outputs.append(place)
                 continue
-            if type(data) is not np.ndarray or not data.flags.c_contiguous or not data.flags.aligned:
-                data = np.ascontiguousarray(data, self.inputs[k].dtype)
-            last[k] = data
-            table[1 + k] = _address(data)
-        first = self._first_output
-        results: list[Any] = []
-        for k, shape, dtype in self._alone:
-            array = np.empty(shape, dtype)
+            shape, dtype = place
+            array = np.empty((count, *shape[1:]) if self._stacked else shape, dtype)
             table[first + k] = _address(array)
-            results.append(array)
-        if self._together:
-            block = np.empty(self._together_bytes + LINE, np.uint8)
-            base = _address(block)
-            skip = -base % LINE
-            pointers = []
-            for _, shape, dtype, offset in self._together:
-                results.append(np.ndarray(shape, dtype, block, skip + offset))
-                pointers.append(base + skip + offset)
-            table[first + len(self._alone) :] = pointers
+            outputs.append(array)
+        room = self._free_room()
+        table[first + self._results : first + len(self.outputs)] = room.pointers
         self.machine.entry(self._table_address, count)
-        return results
+        if self._status[0]:
+            check = self.checks[int(self._status[0]) - 1]
+            self._status[0] = 0
+            raise outside(check)
+        outputs += room.arrays
+        outputs = [x if x.ndim else x.item() if x.dtype is FLOAT64 else x[()] for x in outputs]
+        if self._follows:
+            table[room.places] = room.followers
+            last, held, results = self.last, self._held, self._results
+            for k, place in self._follows:
+                last[place] = outputs[results + k]
+                held[place] = room
+        return outputs
+
+    def _free_room(self) -> Room:
+        """Memory for the outputs that nobody else holds any more, or new memory."""
+        for room in self._rooms:
+            if room.is_free():
+                return room
+        room = Room(self.outputs[self._results :], self._follows)
+        self._rooms.append(room)
+        if len(self._rooms) > ROOMS:
+            del self._rooms[0]
+        return room
+
+    def inputs_now(self) -> list[Any]:
+        """What went in last, as arrays; None for what no array was put in."""
+        return [held if type(held) is np.ndarray else None for held in self._held]
 
     def cycles(self) -> Any:
         """With `profile`: the clock cycles that each kernel took so far, in all calls."""
@@ -98,10 +156,45 @@ class Program:
 
 
 def _address(array: Any) -> int:
-    return int(array.ctypes.data)
+    return int(array.__array_interface__["data"][0])
 
 
-def of_trace(traced: Traced) -> tuple[Program, list[Node]]:
+class Room:
+    """Memory for the outputs of one call, in one block.
+
+    It is used again when nobody but the program can reach it: no array in it, and no view of one, is held elsewhere.
+    References are counted for this, so where Python does not count them exactly, a room is used once.
+    """
+
+    __slots__ = ("_at_rest", "arrays", "block", "followers", "places", "pointers")
+
+    def __init__(self, nodes: Sequence[Node], follows: Sequence[tuple[int, int]]) -> None:
+        offsets = []
+        size = 0
+        for node in nodes:
+            offsets.append(size)
+            size += -(-max(node.size * node.dtype.itemsize, 1) // LINE) * LINE
+        self.block = np.empty(size + LINE, np.uint8)
+        base = _address(self.block)
+        skip = -base % LINE
+        self.arrays = [
+            np.ndarray(node.shape, node.dtype, self.block, skip + offset)
+            for node, offset in zip(nodes, offsets, strict=True)
+        ]
+        self.pointers = np.array([base + skip + offset for offset in offsets], np.uintp)
+        self.places = np.array([1 + place for _, place in follows], np.intp)
+        self.followers = self.pointers[[k for k, _ in follows]]
+        self._at_rest = sys.getrefcount(self.block) if COUNTS else 0
+
+    def is_free(self) -> bool:
+        """Whether nobody else can see what is written here."""
+        if not COUNTS or sys.getrefcount(self.block) != self._at_rest:
+            return False
+        # Each array is held by the list, by this name and by the call.
+        return all(sys.getrefcount(x) == 3 and not weakref.getweakrefcount(x) for x in self.arrays)
+
+
+def of_trace(traced: Traced, profile: bool = False) -> tuple[Program, list[Node]]:
     """The program of a traced function. Its inputs are arguments, captured variables and gradients that were read; its
     outputs the results, what is assigned, and the gradients left.
     """
@@ -112,44 +205,55 @@ def of_trace(traced: Traced) -> tuple[Program, list[Node]]:
     }
     wanted = [*traced.results, *(c.node for c in traced.assigned), *(n for _, n in traced.left if n is not None)]
     outputs = lower(graph, wanted, known, traced.defined)
-    return Program([known[leaf] for leaf in leaves], outputs, len(traced.results)), outputs
+    return Program([known[leaf] for leaf in leaves], outputs, len(traced.results), profile), outputs
 
 
-def repeated(traced: Traced, profile: bool = False) -> Program:
+def repeated(traced: Traced, each: bool = False, profile: bool = False) -> Program:
     """The program that runs a traced function many times: what it assigns, it finds at the next turn.
 
-    Inputs as in `of_trace`; outputs: the results of the last turn, then what is assigned.
+    Inputs as in `of_trace`; outputs: the results of the last turn, then what is assigned. each: the arguments are
+    slices, turn by turn, of the arrays that go in, and the results of all turns come out stacked.
     """
     graph = Graph()
-    leaves = [*traced.arguments, *(c.node for c in traced.captured)]
-    places = {leaf: graph.input(k, shape_of(leaf._data), dtype_of(leaf._data)) for k, leaf in enumerate(leaves)}
     assigned = {c.variable: c.node for c in traced.assigned}
     state = [c for c in traced.captured if c.variable in assigned]
     fixed = [c for c in traced.captured if c.variable not in assigned]
+    leaves = [*traced.arguments, *(c.node for c in traced.captured)]
+
+    def place(k: int, leaf: Value) -> Node:
+        shape = shape_of(leaf._data)
+        return graph.input(k, (1, *shape) if each and k < len(traced.arguments) else shape, dtype_of(leaf._data))
+
+    places = {leaf: place(k, leaf) for k, leaf in enumerate(leaves)}
     inner = Graph()
-    body_leaves = [c.node for c in state] + [None] * len(traced.results) + [*traced.arguments, *(c.node for c in fixed)]
     known: dict[Value, Node] = {}
-    body_inputs: list[Node] = []
-    for k, leaf in enumerate(body_leaves):
-        like = leaf if leaf is not None else traced.results[k - len(state)]
-        node = inner.input(k, shape_of(like._data), dtype_of(like._data))
-        body_inputs.append(node)
-        if leaf is not None:
+    inputs: list[Node] = []
+
+    def given(leaf: Value, is_known: bool = True) -> None:
+        node = inner.input(len(inputs), shape_of(leaf._data), dtype_of(leaf._data))
+        inputs.append(node)
+        if is_known:
             known[leaf] = node
-    wanted = [*(assigned[c.variable] for c in state), *traced.results]
-    body_outputs = lower(inner, wanted, known, traced.defined)
-    body = Body(body_inputs, body_outputs, len(wanted), 0, 0, False)
-    zeros = [graph.broadcast(graph.number(0, dtype_of(r._data)), shape_of(r._data)) for r in traced.results]
-    args = [
-        *(places[c.node] for c in state),
-        *zeros,
-        *(places[a] for a in traced.arguments),
-        *(places[c.node] for c in fixed),
-    ]
+
+    for c in state:
+        given(c.node)
+    for result in [] if each else traced.results:  # carried only so that the last one comes out
+        given(result, is_known=False)
+    for c in fixed:
+        given(c.node)
+    for leaf in traced.arguments:
+        given(leaf)
+    outputs = lower(inner, [*(assigned[c.variable] for c in state), *traced.results], known, traced.defined)
+    carried = len(state) if each else len(outputs)
+    slices = len(traced.arguments) if each else 0
+    body = Body(inputs, outputs, carried, slices, len(outputs) - carried, False)
+    args = [places[c.node] for c in state]
+    if not each:
+        args += [graph.broadcast(graph.number(0, dtype_of(r._data)), shape_of(r._data)) for r in traced.results]
+    args += [*(places[c.node] for c in fixed), *(places[a] for a in traced.arguments)]
     parts = graph.loop(body, args, None, False)
-    return Program(
-        [places[leaf] for leaf in leaves], [*parts[len(state) :], *parts[: len(state)]], len(traced.results), profile
-    )
+    wanted = [*parts[len(state) :], *parts[: len(state)]]
+    return Program([places[leaf] for leaf in leaves], wanted, len(traced.results), profile, stacked=each)
 
 
 Runner = Callable[..., Any]

@@ -205,6 +205,18 @@ class Schedule:
                 stack.extend(x.args)
         return list(found)
 
+    def inlined(self, kernel: Kernel) -> list[Node]:
+        """All nodes that a kernel computes, those among them that it does not keep included."""
+        found: dict[Node, None] = {}
+        stack = list(kernel.nodes)
+        while stack:
+            x = stack.pop()
+            if x in found:
+                continue
+            found[x] = None
+            stack.extend(a for a in x.args if a not in self.kept and a.kind not in LEAVES)
+        return list(found)
+
     def _aligned(self, node: Node) -> set[Node]:
         """Of what computing a node reads, what it reads at the very place that it computes, and nowhere else."""
         aligned: set[Node] = set()

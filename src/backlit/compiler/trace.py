@@ -89,8 +89,10 @@ class Trace:
                 return node
             if current(variable) is node:
                 return self.capture(variable).node
-            if variable in self.captured and node is (self._before[variable][0] or variable):
-                return self.captured[variable].node  # what it held before the trace, asked for before it was captured
+            if variable in self.captured:
+                before = self._before[variable][0]
+                if node is (variable if before is None else before):  # asked for just before it was captured
+                    return self.captured[variable].node
         if node._grad is INACTIVE and node._op is None:
             return node
         found = self._outside.get(node)  # computed before the trace, or an older value of a variable

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 _ROOT = os.path.dirname(os.path.dirname(__file__))
 _FLOORS = ("core", "ops", "autodiff", "compiler", "nn", "optim", "explain", "draw")
-_OF_TRAINING = ("fit", "settings", "state", "run", "nudge", "replay")  # the others are programs, told line by line
+_OF_TRAINING = ("fit", "settings", "state", "run", "nudge", "replay", "stepping", "specs")  # the others are programs, told line by line
 _LIBRARY = (
     *(os.path.join(_ROOT, floor, "") for floor in _FLOORS),
     *(os.path.join(_ROOT, "training", f"{name}.py") for name in _OF_TRAINING),
