@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo install test test-all lint bench clean
+.PHONY: help demo install test test-all lint bench fuzz clean
 
 help:  ## show this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -36,6 +36,9 @@ lint: .venv/.installed-lint  ## style, types and the walls between the floors
 
 bench: .venv/.installed-peers  ## measure against other libraries; ARGS picks what (ARGS=--help lists)
 	$(BIN)/python -m benchmarks $(ARGS)
+
+fuzz: .venv/.installed-test  ## random graphs, compiled and eager, for an hour (ARGS="--minutes 5" for less)
+	$(BIN)/python -m tests.fuzz $(ARGS)
 
 clean:  ## remove caches and build products (rm -rf .venv removes the rest)
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -3,6 +3,9 @@
 `pytest --hypothesis-profile=long` looks further, and elsewhere each time; what it finds becomes an `@example`.
 """
 
+from collections.abc import Iterator
+
+import pytest
 from hypothesis import HealthCheck, settings
 
 import backlit as bl
@@ -12,3 +15,11 @@ settings.register_profile("long", max_examples=2000, deadline=None, suppress_hea
 settings.load_profile("fixed")
 
 VALUE = bl.Value  # its first use gives values their operators and `backward`, which tests of single modules need too
+
+
+@pytest.fixture(scope="session", autouse=True)
+def code_is_kept_apart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Machine code that tests compile is kept in a folder of theirs, not in the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BACKLIT_CACHE_DIR", str(tmp_path_factory.mktemp("code")))
+        yield

@@ -9,14 +9,35 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_python_of_the_readme_runs():
-    (program,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+def printed(program, folder):
+    """What a program of the README prints, run as a file in a folder."""
+    file = folder / "readme.py"
+    file.write_text(program, encoding="utf-8")
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, encoding="utf-8", check=False
+        [sys.executable, str(file)], capture_output=True, text=True, encoding="utf-8", cwd=folder, check=False
     )
     assert done.returncode == 0, done.stderr
-    first = [round(float(number), 4) for number in done.stdout.splitlines()[0].split()]
+    return done.stdout
+
+
+def test_the_python_of_the_readme_runs(tmp_path):
+    program, _ = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    first = [round(float(number), 4) for number in printed(program, tmp_path).splitlines()[0].split()]
     assert first == [0.7071, -1.5, 1.0, 0.5, 0.0]
+
+
+def test_the_network_of_the_readme_learns_the_digits_and_is_rewound(tmp_path):
+    _, program = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert len([line for line in program.splitlines() if line and not line.startswith("import")]) == 9
+    text = printed(program, tmp_path)
+    assert float(re.search(r"validation accuracy (\S+)", text)[1]) >= 0.965
+    assert "layers.1.weight[3, 7] = " in text
+    assert "layers.1.bias[7] went from" in text
+
+
+def test_every_file_that_the_readme_names_is_there():
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert target.startswith("https://") or (ROOT / target).exists(), target
 
 
 def test_the_transcript_of_the_readme_is_what_the_command_prints():

@@ -84,6 +84,17 @@ def test_an_input_gives_activations_and_gradients(name: str) -> None:
     np.testing.assert_allclose(drawing.layers[0].bias_gradient, (W2 @ by_z) * (1 - h**2))
 
 
+@pytest.mark.parametrize("out_activation", [None, "sigmoid"])
+def test_units_of_an_mlp_show_what_its_activations_make_of_them(out_activation: str | None) -> None:
+    model = bl.nn.MLP(2, [3, 4, 1], "relu", out_activation, key=0, dtype="float64")
+    x = np.array([1.0, -0.5])
+    *hidden, output = draw_network(model, x).activity.values[1:]
+    first = bl.relu(model.layers[0](x)).data
+    np.testing.assert_array_equal(hidden[0], first)
+    np.testing.assert_array_equal(hidden[1], bl.relu(model.layers[1](first)).data)
+    np.testing.assert_array_equal(output, model(x).data)
+
+
 def test_no_gradient_of_the_model_changes() -> None:
     w = bl.Value([[1.0], [2.0]])
     draw_network([w], [1.0, 1.0])

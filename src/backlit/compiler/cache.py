@@ -70,7 +70,9 @@ class Cache:
         try:
             data = path.read_bytes()
         except OSError:
-            self._count("misses")
+            with suppress(OSError):
+                self._make()
+                self._count("misses")
             return None
         found = _opened(data, key)
         if found is None:
@@ -87,7 +89,7 @@ class Cache:
         """Keep it. Whether that went well."""
         payload = b"".join([struct.pack("<I", len(objects)), *(struct.pack("<Q", len(x)) + x for x in objects)])
         try:
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._make()
             if self.distrusted():
                 return False
             write_whole(self.folder / (key + _SUFFIX), _MAGIC + _checksum(payload, key) + payload)
@@ -130,6 +132,9 @@ class Cache:
         for name in ("hits", "misses"):
             (self.folder / name).unlink(missing_ok=True)
         return len(found)
+
+    def _make(self) -> None:
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def _scan(self, suffix: str) -> Iterator[Kept]:
         try:

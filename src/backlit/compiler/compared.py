@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,10 +12,10 @@ import numpy as np
 
 from backlit.compiler.ir import Graph, Node
 from backlit.compiler.lowering import lower
-from backlit.compiler.program import Program
+from backlit.compiler.program import Program, of_trace
 from backlit.compiler.trace import Traced
 from backlit.core.errors import GraphError
-from backlit.core.numbers import dtype_of, shape_of, stored
+from backlit.core.numbers import dtype_of, shape_of, strong
 from backlit.core.value import Value, current, inputs_of
 from backlit.core.walk import toposort
 
@@ -24,7 +24,6 @@ PLENTY = 64.0
 """Compiled code may be off by this many ulps, whatever eager code is off by."""
 WORSE = 16.0
 """It may be off by this many times what eager code is off by, since sums are taken in another order."""
-_BITS = frozenset({"bitwise_and", "bitwise_or", "bitwise_xor", "bitwise_invert", "view_bits"})
 
 
 @dataclass(frozen=True)
@@ -39,9 +38,12 @@ class Difference:
     compiled_error: float
     eager_error: float
     is_bug: bool
+    is_end: bool = False  # what the whole program gives, not one op of it
 
     @property
     def op(self) -> str:
+        if self.is_end:
+            return "whole"
         return self.value._op.name if self.value._op is not None else "leaf"
 
 
@@ -74,8 +76,8 @@ class Comparison:
 def compare(name: str, traced: Traced, arrays: Sequence[Any]) -> Comparison:
     """Compare all values of a trace. arrays: stored data of its arguments. Variables are read, and nothing is assigned.
 
-    Each op is computed eagerly from the compiled numbers of its inputs, so what an op is off by is its own. Raises
-    GraphError where the trace has what only compiled code can run (loops inside it).
+    Each op is computed eagerly from the compiled numbers of its inputs, so what an op is off by is its own. What comes
+    out of the program as it is run, with everything fused, is measured last.
     """
     leaves = [*traced.arguments, *(c.node for c in traced.captured), *(c.node for c in traced.gradients)]
     datas = [
@@ -93,12 +95,18 @@ def compare(name: str, traced: Traced, arrays: Sequence[Any]) -> Comparison:
             source = value
             while source in traced.defined:
                 source = traced.defined[source]
-            found[value] = found[source] if source in found else source._data
-    return Comparison(name, [_difference(value, found, traced.defined) for value in computed])
+            found[value] = found.get(source, source._data)
+    differences = [_difference(value, found) for value in computed]
+    return Comparison(name, differences + _whole(traced, order, numbers))
+
+
+def _ends(traced: Traced) -> list[Value]:
+    return [*traced.results, *(c.node for c in traced.assigned), *(n for _, n in traced.left if n is not None)]
 
 
 def _order(traced: Traced) -> list[Value]:
-    wanted = [*traced.results, *(c.node for c in traced.assigned), *(n for _, n in traced.left if n is not None)]
+    """All values that anything needs that comes out."""
+    wanted = _ends(traced)
     while True:
         order = toposort(wanted)
         known = set(wanted)
@@ -122,47 +130,131 @@ def _compiled(traced: Traced, leaves: Sequence[Value], datas: Sequence[Any], wan
     return [results[node] for node in nodes]
 
 
-def _difference(value: Value, found: Mapping[Value, Any], defined: Mapping[Value, Value]) -> Difference:
+def _difference(value: Value, found: Mapping[Value, Any]) -> Difference:
+    """One op on the compiled numbers of its inputs."""
+    inputs = [found[x] for x in inputs_of(value)]
+    plenty = 4 * PLENTY if value._op is not None and value._op.name == "scan" else PLENTY
+    return _judged(value, found[value], _eager(value, inputs), _longer(value, inputs), plenty)
+
+
+def _whole(traced: Traced, order: Sequence[Value], datas: Mapping[Value, Any]) -> list[Difference]:
+    """What comes out of the program itself, all fused, against the whole computed eagerly and with more digits."""
+    eager, exact = dict(datas), dict(datas)
+    for value in _by_need(order, traced.defined):
+        if value in datas:
+            continue
+        if value in traced.defined:
+            eager[value], exact[value] = eager[traced.defined[value]], exact[traced.defined[value]]
+        elif value._op is None:
+            eager[value] = exact[value] = value._data
+        else:
+            eager[value] = _eager(value, [eager[x] for x in inputs_of(value)])
+            longer = _longer(value, [exact[x] for x in inputs_of(value)])
+            exact[value] = eager[value] if longer is None else longer
+    program, _ = of_trace(traced)
+    ends = _ends(traced)
+    leaves = [*traced.arguments, *(c.node for c in traced.captured), *(c.node for c in traced.gradients)]
+    found = program.run([datas[leaf] for leaf in leaves])
+    return [
+        _judged(end, data, eager[end], exact[end], 4 * PLENTY, is_end=True)
+        for end, data in zip(ends, found, strict=True)
+    ]
+
+
+def _by_need(order: Sequence[Value], defined: Mapping[Value, Value]) -> list[Value]:
+    """Each value after all that it is made of; a definition may be younger than the leaf that stands for it."""
+    done: dict[Value, None] = {}
+    for value in order:
+        stack = [value]
+        while stack:
+            node = stack[-1]
+            needed = [defined[node]] if node in defined else inputs_of(node)
+            missing = [x for x in needed if x not in done]
+            if missing and node not in done:
+                stack.extend(missing)
+            else:
+                done[stack.pop()] = None
+    return list(done)
+
+
+def _eager(value: Value, inputs: Sequence[Any]) -> Any:
     op = value._op
     assert op is not None
-    if op.evaluate is None:
-        raise GraphError(f"compare: {op.name} has no eager form to be compared with.")
-    inputs = [found[x] for x in inputs_of(value)]
-    compiled = np.asarray(found[value])
+    if op.name == "scan":
+        return _looped(value, inputs, _eager)
     with np.errstate(all="ignore"):
-        eager = np.asarray(stored(op.evaluate(*inputs, **value._extra.attrs)))
-        exact = _in_float64(value, inputs, compiled.dtype)
+        found = op.evaluate(*[strong(x) for x in inputs], **value._extra.attrs)
+    return np.asarray(found).astype(dtype_of(value._data), copy=False)
+
+
+def _longer(value: Value, inputs: Sequence[Any]) -> Any:
+    """The op in float64, or in the longest format that there is for float64 itself; None where that cannot be had."""
+    op, dtype = value._op, dtype_of(value._data)
+    assert op is not None
+    longer: Any = np.float64 if dtype.itemsize < 8 else np.longdouble
+    if dtype.kind != "f" or np.finfo(longer).nmant <= np.finfo(dtype).nmant:
+        return None
+    wide = [np.asarray(x) for x in inputs]
+    wide = [x.astype(longer) if x.dtype.kind == "f" else x for x in wide]
+    if op.name == "scan":
+        return np.asarray(_looped(value, wide, _as_long_as_can_be)).astype(longer)
+    attrs = dict(value._extra.attrs)
+    if "dtype" in attrs:
+        attrs["dtype"] = np.dtype(longer)
+    try:
+        with np.errstate(all="ignore"):
+            exact = np.asarray(op.evaluate(*wide, **attrs))
+    except (TypeError, ValueError, NotImplementedError, KeyError):
+        return None
+    return exact if exact.dtype == longer else None
+
+
+def _as_long_as_can_be(value: Value, inputs: Sequence[Any]) -> Any:
+    found = _longer(value, inputs)
+    return _eager(value, inputs) if found is None else found
+
+
+def _looped(value: Value, inputs: Sequence[Any], compute: Callable[[Value, Sequence[Any]], Any]) -> Any:
+    """One result of a loop, turn by turn."""
+    loop, which = value._extra.attrs["loop"], value._extra.attrs["which"]
+    if loop.condition is not None:
+        raise GraphError("compare: a while_loop ends where its numbers say, so its turns cannot be compared.")
+    k, c = len(loop.carried), len(loop.constants)
+    carried, fixed, stacked = inputs[:k], inputs[k : k + c], [np.asarray(x) for x in inputs[k + c :]]
+    order = toposort(loop.outputs)
+    piles: list[list[Any]] = [[] for _ in loop.outputs[k:]]
+    for turn in range(loop.count):
+        at = loop.count - 1 - turn if loop.reverse else turn
+        found = dict(zip(loop.carried, carried, strict=True))
+        found.update(zip((leaf for _, leaf in loop.constants), fixed, strict=True))
+        found.update(zip(loop.slices, (x[at] for x in stacked), strict=True))
+        found[loop.counter] = np.int64(at)
+        for node in order:
+            if node not in found:
+                made = [found[x] for x in inputs_of(node)]
+                found[node] = node._data if node._op is None else compute(node, made)
+        carried = [found[y] for y in loop.outputs[:k]]
+        for pile, y in zip(piles, loop.outputs[k:], strict=True):
+            pile.append(found[y])
+    if which < k:
+        return np.asarray(carried[which])
+    pile = piles[which - k][::-1] if loop.reverse else piles[which - k]
+    return np.stack(pile) if pile else np.zeros(shape_of(value._data), dtype_of(value._data))
+
+
+def _judged(value: Value, data: Any, eager: Any, exact: Any, plenty: float, is_end: bool = False) -> Difference:
+    compiled, eager = np.asarray(data), np.asarray(eager)
     if compiled.dtype.kind != "f":
         off = 0.0 if np.array_equal(compiled, eager) else float("inf")
-        return Difference(value, off, float("nan"), float("nan"), bool(off))
+        return Difference(value, off, float("nan"), float("nan"), bool(off), is_end)
     unit = _unit(eager if exact is None else exact, compiled.dtype)
     apart = _apart(compiled, eager, unit)
     if exact is None:
-        return Difference(value, apart, float("nan"), float("nan"), apart > PLENTY)
+        return Difference(value, apart, float("nan"), float("nan"), apart > plenty, is_end)
+    exact = np.asarray(exact)
     ours, theirs = _apart(compiled, exact, unit), _apart(eager, exact, unit)
-    return Difference(value, apart, ours, theirs, apart > 0 and ours > max(PLENTY, WORSE * theirs))
-
-
-def _in_float64(value: Value, inputs: Sequence[Any], dtype: np.dtype[Any]) -> Any:
-    """The op on the same numbers in float64, or in the longest format that there is for float64 itself; None where that
-    cannot be had.
-    """
-    op = value._op
-    assert op is not None
-    longer: Any = np.float64 if dtype.itemsize < 8 else np.longdouble
-    if np.finfo(longer).nmant <= np.finfo(dtype).nmant or op.name in _BITS:
-        return None
-    if dtype.itemsize == 8 and not op.is_elementwise and op.name != "sum":
-        return None
-    wide = [np.asarray(x).astype(longer) if np.asarray(x).dtype.kind == "f" else x for x in inputs]
-    attrs = {k: v for k, v in value._extra.attrs.items() if k != "dtype"}
-    if len(attrs) != len(value._extra.attrs):
-        return None
-    try:
-        exact = np.asarray(op.evaluate(*wide, **attrs))
-    except (TypeError, ValueError, NotImplementedError):
-        return None
-    return exact if exact.dtype == longer else None
+    is_bug = apart > plenty and not ours <= max(plenty, WORSE * theirs)
+    return Difference(value, apart, ours, theirs, is_bug, is_end)
 
 
 def _unit(reference: Any, dtype: np.dtype[Any]) -> float:
@@ -206,21 +298,24 @@ _VERDICTS = {
 def _text(name: str, comparison: Comparison) -> str:
     worst: dict[tuple[str, str], tuple[Difference, int]] = {}
     for difference in comparison.differences:
-        site = _place(difference.value)
+        site = (difference.is_end and difference.value.name) or _place(difference.value)
         old, count = worst.get((site, difference.op), (difference, 0))
         farther = difference if (difference.is_bug, difference.ulps) > (old.is_bug, old.ulps) else old
         worst[site, difference.op] = (farther, count + 1)
-    lines = [f"{name}: compiled against eager, {len(comparison.differences)} values", ""]
-    lines.append(f"  {'line':<30}{'op':<17}{'apart':>9}{'compiled':>11}{'eager':>9}")
-    lines.append(f"  {'':<30}{'':<17}{'':>9}{'off by':>11}{'off by':>9}  (ulps)")
+    values = sum(not d.is_end for d in comparison.differences)
+    lines = [f"{name}: compiled against eager, {values} values", ""]
+    lines.append(f"  {'line':<28}{'op':<15}{'apart':>8}{'compiled':>10}{'eager':>8}")
+    lines.append(f"  {'':<28}{'':<15}{'':>8}{'off by':>10}{'off by':>8}  (ulps)")
     for (site, op), (difference, count) in worst.items():
         many = f" x{count}" if count > 1 else ""
-        numbers = f"{_ulps(difference.ulps):>9}{_ulps(difference.compiled_error):>11}{_ulps(difference.eager_error):>9}"
-        lines.append(f"{'!' if difference.is_bug else ' '} {site[:29]:<30}{(op + many)[:16]:<17}{numbers}".rstrip())
+        numbers = f"{_ulps(difference.ulps):>8}{_ulps(difference.compiled_error):>10}{_ulps(difference.eager_error):>8}"
+        mark = "!" if difference.is_bug else " "
+        lines.append(f"{mark} {_cut(site, 27):<28}{_cut(op, 14 - len(many)) + many:<15}{numbers}".rstrip())
     lines += ["", *textwrap.wrap(_VERDICTS[comparison.verdict], WIDTH)]
     lines += textwrap.wrap(
         "A unit (ulp) is the distance between neighbouring numbers at the largest number of each array. Every op is "
-        "measured on the numbers that compiled code gave it, so errors do not add up along the table.",
+        "measured on the numbers that compiled code gave it, so errors do not add up along the table; `whole` is what "
+        "comes out in the end, all errors in it.",
         WIDTH,
     )
     return "\n".join(lines)
@@ -233,6 +328,10 @@ def _place(value: Value) -> str:
     site = node.site or value.site
     place = "" if site is None else f"{site.short_file}:{site.line}"
     return place if because is None else f"gradient of {place}"
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 2] + ".."
 
 
 def _ulps(x: float) -> str:

@@ -69,6 +69,10 @@ class Entry:
 
     def holds(self) -> bool:
         """Whether what was found when it was traced is still so."""
+        if not self.repeat:
+            for holder in self.traced.without:
+                if holder._grad is not None:
+                    return False
         return all(getattr(thing, name) == value for thing, name, value in self.traced.guards) and all(
             c.variable._grad is not None for c in self.traced.gradients
         )
@@ -128,6 +132,17 @@ class Entry:
             extra.stale, extra.resets = False, extra.resets + 1
 
 
+def _unseen() -> int:
+    variable = constant(0.0)
+    variable._now = constant(0.0)
+    node = variable._now
+    return sys.getrefcount(node) if COUNTS else 0
+
+
+_UNSEEN = _unseen()
+"""What `sys.getrefcount` tells of a node that only its variable and a name here hold."""
+
+
 def renew(variable: Value, data: Any) -> None:
     """Give a variable new stored data. Its present node is used again where nobody else can see it: no graph was built
     with it.
@@ -136,7 +151,7 @@ def renew(variable: Value, data: Any) -> None:
     if (
         COUNTS
         and node is not None
-        and sys.getrefcount(node) == 3  # held by the variable, by this name and by the call
+        and sys.getrefcount(node) == _UNSEEN
         and not weakref.getweakrefcount(node)
         and node._op is None
         and (variable._grad is None or variable._grad is INACTIVE)
@@ -261,6 +276,9 @@ class Compiled:
             if entry.holds():
                 return entry
         with self._lock:
+            for entry in self._entries.get(key, ()):  # another thread may just have made it
+                if entry.holds():
+                    return entry
             entry = Entry(self._traced(found, args, kwargs), how)
             self._entries.setdefault(key, []).append(entry)
             self._kept_alive.append((args, kwargs))  # what the key knows by identity
@@ -419,6 +437,8 @@ def _signature(tree: Any, found: list[Any]) -> Any:
     if _varies(tree):
         found.append(tree)
         active = isinstance(tree, Value) and current(tree)._grad is not INACTIVE
+        if active and current(tree)._op is not None:
+            _leaf(tree)  # says why not
         return (tuple(tree.shape), tree.dtype.name, active)
     if isinstance(tree, (bool, int, float, str, bytes, complex, type(None), np.dtype)):
         return (type(tree).__name__, repr(tree) if isinstance(tree, float) else tree)

@@ -18,7 +18,7 @@ from backlit.compiler import jit
 from backlit.compiler.assemble import KernelNote
 from backlit.compiler.ir import Node
 from backlit.compiler.program import Program
-from backlit.compiler.schedule import LEAVES, topological
+from backlit.compiler.schedule import LEAVES
 from backlit.compiler.target import host
 from backlit.compiler.trace import Traced
 from backlit.core.errors import DataError
@@ -71,6 +71,7 @@ class Report:
     arena: int
     buffers: int
     program: Program
+    is_loop: bool = False
     seconds: dict[str, float] = field(default_factory=dict)
     total_ns: float | None = None
 
@@ -133,6 +134,7 @@ def _report(entry: Any, k: int, count: int, profile: bool) -> Report:
         arena=program.arena_bytes,
         buffers=buffers,
         program=program,
+        is_loop=entry.repeat,
         seconds={**program.seconds, **program.machine.seconds},
         total_ns=total,
     )
@@ -158,7 +160,8 @@ def _row(note: KernelNote, notes: Sequence[KernelNote]) -> Row:
         nodes = [n for n in note.nodes if n.kind not in LEAVES]
     else:
         nodes = list(note.nodes)
-        inside, reads = {}, []
+        inside: dict[Node, None] = {}
+        reads = []
         stack = [arg for node in nodes for arg in node.args]
         seen: set[Node] = set(nodes)
         while stack:
@@ -205,7 +208,8 @@ def _profiled(entry: Any) -> tuple[Program, dict[Any, float]]:
     datas = [np.zeros(n.shape, n.dtype) if d is None else d for d, n in zip(datas, program.inputs, strict=True)]
     count = entry.turns(datas)
     program.run(datas, count)  # pages and caches are warm after this
-    ticks, spent = [], []
+    ticks: list[Any] = []
+    spent: list[float] = []
     begin = time.perf_counter()
     while len(spent) < 3 or (time.perf_counter() - begin < _PROFILE_SECONDS and len(spent) < 1000):
         before, start = program.cycles(), time.perf_counter()
@@ -274,20 +278,24 @@ def _shown(report: Report, profile: bool) -> list[str]:
 def _table(report: Report, profile: bool) -> list[str]:
     last = "time" if profile else "bytes"
     lines = [f"{'kernel':<11}{'keeps':<19}{'ops':>7}{last:>8}  what it computes"]
-    loops = {row.block for row in report.rows}
     for row in report.rows:
         node = row.nodes[-1] if row.nodes else None
         keeps = "" if node is None or row.kind == "straight" else _shape(node.shape, node.dtype)
         if len(row.nodes) > 1 and row.kind != "straight":
             keeps += f" +{len(row.nodes) - 1}"
         number = _time(row.ns) if profile and row.ns is not None else "" if profile else _short(row.bytes)
-        mark = "*" if len(loops) > 1 and row.block.startswith("step") else ""
+        mark = "*" if _is_turned(row, report) else ""
         what = _what(row)
         begin = f"{row.name + mark:<11}{keeps:<19}{_short(row.operations):>7}{number:>8}  "
         lines += [begin + what[0], *(" " * len(begin) + more for more in what[1:])]
-    if any(row.block.startswith("step") for row in report.rows) and len(loops) > 1:
+    if any(_is_turned(row, report) for row in report.rows):
         lines.append("* at each turn of a loop")
     return lines
+
+
+def _is_turned(row: Row, report: Report) -> bool:
+    """Whether a kernel runs at each turn of a loop, which others of the program do not."""
+    return not report.is_loop and row.block.startswith(("step", "loop"))
 
 
 def _what(row: Row) -> list[str]:
@@ -403,7 +411,7 @@ def _short(n: float) -> str:
     ('999', '12.3k', '7.0M')
     """
     for limit, unit in ((1e3, ""), (1e6, "k"), (1e9, "M"), (1e12, "G")):
-        if n < limit * 0.9995:
+        if n < limit * (0.99995 if unit else 0.9995):
             return f"{n:.0f}" if not unit else f"{n / (limit / 1e3):.1f}{unit}"
     return f"{n / 1e12:.1f}T"
 

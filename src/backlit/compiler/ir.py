@@ -90,7 +90,7 @@ class Graph:
             node.data, node.index = data, len(self.nodes)
             self._known[key] = node
             self.nodes.append(node)
-        if self.origin is not None and self.origin not in node.origins:
+        if self.origin is not None and len(node.origins) < 8 and all(o is not self.origin for o in node.origins):
             node.origins.append(self.origin)
         return node
 

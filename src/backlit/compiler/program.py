@@ -26,6 +26,8 @@ ROOMS = 3
 """How many blocks of memory a program keeps for its outputs: the state before, the state after, and one to spare."""
 COUNTS: bool = sys.implementation.name == "cpython" and getattr(sys, "_is_gil_enabled", lambda: True)()
 """Whether references are counted exactly, so that the count tells who can see an object."""
+ALONE: int = next(sys.getrefcount(x) for x in [object()]) if COUNTS else 0
+"""What `sys.getrefcount` tells, in a loop over a list, of what is held by the list only. It depends on the version."""
 
 
 class Program:
@@ -151,6 +153,8 @@ class Program:
         """With `profile`: the clock cycles that each kernel took so far, in all calls."""
         import ctypes
 
+        if not self.clocks:
+            return np.zeros(0, np.int64)
         at = self.machine.address("clock")
         return np.ctypeslib.as_array(ctypes.cast(at, ctypes.POINTER(ctypes.c_int64)), (len(self.clocks),)).copy()
 
@@ -190,8 +194,7 @@ class Room:
         """Whether nobody else can see what is written here."""
         if not COUNTS or sys.getrefcount(self.block) != self._at_rest:
             return False
-        # Each array is held by the list, by this name and by the call.
-        return all(sys.getrefcount(x) == 3 and not weakref.getweakrefcount(x) for x in self.arrays)
+        return all(sys.getrefcount(x) == ALONE and not weakref.getweakrefcount(x) for x in self.arrays)
 
 
 def of_trace(traced: Traced, profile: bool = False) -> tuple[Program, list[Node]]:

@@ -54,12 +54,16 @@ COST = dict.fromkeys(MATH, 20) | {"divide": 5, "sqrt": 5, "remainder": 20, "floo
 
 def register(dtype: Dtype) -> str:
     """The LLVM type of a number of this dtype in a register."""
-    return TYPES[dtype.name]
+    return _REGISTER.get(dtype) or TYPES[dtype.name]
 
 
 def stored(dtype: Dtype) -> str:
     """The LLVM type of a number of this dtype in memory."""
-    return "i8" if dtype.kind == "b" else TYPES[dtype.name]
+    return "i8" if dtype.kind == "b" else _REGISTER.get(dtype) or TYPES[dtype.name]
+
+
+_REGISTER = {np.dtype(name): kind for name, kind in TYPES.items()}
+"""The same by dtype, whose `name` takes NumPy some microseconds to find."""
 
 
 def literal(number: Any, dtype: Dtype) -> str:

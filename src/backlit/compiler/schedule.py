@@ -19,6 +19,7 @@ ALWAYS = frozenset({"reduce", "pick", "matmul", "scatter", "concat", "pad", "run
 """Kinds that are computed by loops of their own."""
 LEAVES = frozenset({"input", "constant"})
 _DEEP = 400  # a chain of this cost is cut, so that code stays small
+_FULL = 1500  # loops hold no more than this, so that compiling takes time in proportion to the nodes
 _CHEAP = 6  # what costs no more may be computed twice
 
 
@@ -155,6 +156,7 @@ class Schedule:
     def _group(self, late: set[Node]) -> list[Kernel]:
         kernels: list[Kernel] = []
         place: dict[Node, int] = {}
+        filled: dict[int, int] = {}
         kept = [node for node in self.order if node in self.kept and node.kind not in LEAVES and node.size]
         after = set(late)  # and whatever needs one of these
         for node in self.order:
@@ -170,7 +172,7 @@ class Schedule:
             joined = None
             for k in range(len(kernels) - 1, -1, -1):
                 kernel = kernels[k]
-                if kernel.kind == "elementwise" and kernel.domain == node.shape:
+                if kernel.kind == "elementwise" and kernel.domain == node.shape and filled[k] < _FULL:
                     if all(
                         r.kind in LEAVES or not r.size or place[r] < k or (place[r] == k and r in aligned)
                         for r in reads
@@ -182,6 +184,8 @@ class Schedule:
             if joined is None:
                 joined = len(kernels)
                 kernels.append(Kernel("elementwise", [], node.shape))
+                filled[joined] = 0
+            filled[joined] += self._costs[node]
             place[node] = joined
             kernels[joined].nodes.append(node)
             known = set(kernels[joined].reads)

@@ -65,6 +65,7 @@ class Trace:
         self.defined: dict[Value, Value] = {}  # a leaf that an assignment made, and the node that was assigned
         self.gradients: dict[Value, Value | None] = {}  # what holders hold by now
         self.held: dict[Value, Value] = {}  # the leaf for a gradient that a holder held before
+        self.without: dict[Value, None] = {}  # holders that were asked for a gradient and had none
         self.guards: list[tuple[Any, str, Any]] = []
         self.frames: list[Frame] = []
         self._before: dict[Value, tuple[Value | None, Any, bool]] = {}
@@ -109,6 +110,7 @@ class Trace:
             stand_in = leaf(Abstract(shape_of(data), dtype_of(data)), active=variable._grad is not INACTIVE)
             extra = stand_in._own_extra()
             extra.owner, extra.name = variable, variable.name
+            extra.attrs = {"frame": -1}  # outside of every loop, also where a body is the first to read it
             stand_in._code, stand_in._lasti = variable._code, variable._lasti
             self._keep(variable)
             variable._now = stand_in
@@ -162,6 +164,7 @@ class Trace:
         if holder in self.gradients:
             return self.gradients[holder]
         if holder._grad is None or holder._grad is INACTIVE:
+            self.without[holder] = None
             return None
         if isinstance(holder._grad, Value):  # of a node between, from a backward() in this trace
             return holder._grad
@@ -218,7 +221,8 @@ class Traced:
     arguments: a leaf for each array among the arguments. captured: the variables it reads or assigns, each with the
     leaf for what it held. gradients: holders whose gradient it reads, each with the leaf. results: the nodes it
     returns; rebuild: their tree. assigned: variables and the nodes that become their numbers. left: holders and the
-    nodes that become their gradients, or None. defined: leaves that stand for other nodes.
+    nodes that become their gradients, or None. without: holders that have to have no gradient, as what was left was not
+    added to any. defined: leaves that stand for other nodes.
     """
 
     arguments: list[Value]
@@ -230,6 +234,7 @@ class Traced:
     left: list[tuple[Value, Value | None]]
     defined: dict[Value, Value] = field(default_factory=dict)
     guards: list[tuple[Any, str, Any]] = field(default_factory=list)
+    without: list[Value] = field(default_factory=list)
 
 
 def run(f: Callable[..., Any], build: Callable[[Any], Any], arguments: Sequence[Value], **outer: Any) -> Traced:
@@ -258,6 +263,7 @@ def run(f: Callable[..., Any], build: Callable[[Any], Any], arguments: Sequence[
         left=[(holder, node) for holder, node in trace.gradients.items() if node is not trace.held.get(holder)],
         defined=trace.defined,
         guards=trace.guards,
+        without=[holder for holder in trace.without if holder._op is None and holder._grad is None],
     )
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from backlit.core.errors import BacklitError, DomainError, DtypeError, IndexingError, ShapeError
+from backlit.core.errors import BacklitError, DomainError, DtypeError, IndexingError, ShapeError, TracedValueError
 from backlit.core.numbers import Abstract, dtype_of, shape_of
 from backlit.core.op import Attrs, Op
+from backlit.core.site import site_of, user_frame
 from backlit.core.value import Value, describe
 
 
@@ -22,6 +23,17 @@ def _operand_lines(inputs: Sequence[Value]) -> str:
 
 def as_shown(node: Value) -> Value:
     return node if node._extra.owner is None else node._extra.owner
+
+
+def without_numbers(what: str, x: Value) -> TracedValueError:
+    """The error of asking for the numbers of a value while its function is run on shapes. what: how it was asked."""
+    frame = user_frame()
+    return TracedValueError(
+        f"{what} of {describe(x)}, at {site_of(frame.f_code, frame.f_lasti)}: while a function is traced, a value has "
+        f"no numbers, only {x._data!r}.\n  To choose by numbers write where(condition, a, b) or "
+        "cond(condition, f, g, x), and to loop fori_loop or scan. A number that is known beforehand can be passed as a "
+        "Python number, which becomes part of what is compiled. For numbers alone, take the line out of the function."
+    )
 
 
 def located(op: Op, inputs: Sequence[Value], attrs: Attrs, error: BacklitError) -> BacklitError:

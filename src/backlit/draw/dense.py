@@ -15,6 +15,7 @@ from backlit.core.errors import DomainError, ShapeError
 from backlit.core.value import INACTIVE, Value, current
 from backlit.core.walk import toposort
 from backlit.draw.ledger import ledger
+from backlit.nn.mlp import MLP
 
 Floats = npt.NDArray[np.float64]
 
@@ -227,7 +228,7 @@ def _cotangents(goal: Value) -> Mapping[Value, Any]:
 
 def _run(model: Any, layers: list[Dense], x: Floats, activation: Any) -> tuple[list[Any], Any, list[tuple[Any, Any]]]:
     """The values of every column, the output, and the parameters that were used."""
-    modules = getattr(model, "layers", None)
+    modules = _steps(model)
     if modules is not None and all(callable(module) for module in modules):
         scalars = bool(_of_neurons(model))
         now: Any = [Value(float(number)) for number in x] if scalars else Value(x)
@@ -256,6 +257,15 @@ def _run(model: Any, layers: list[Dense], x: Floats, activation: Any) -> tuple[l
         columns.append(now)
         used.append((weight, bias))
     return columns, now, used
+
+
+def _steps(model: Any) -> list[Any] | None:
+    """What a model with `layers` puts an input through; `nn.MLP` keeps what stands between and after them apart."""
+    layers = getattr(model, "layers", None)
+    if not isinstance(model, MLP):
+        return None if layers is None else list(layers)
+    steps = [step for layer in model.layers for step in (layer, model.activation)][:-1]
+    return [step for step in (*steps, model.out_activation) if step is not None]
 
 
 def _has_parameters(module: Any) -> bool:

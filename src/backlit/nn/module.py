@@ -15,7 +15,7 @@ import backlit.autodiff.reverse  # gives values their backward()
 import backlit.ops.face  # noqa: F401  gives values their operators
 from backlit.core.dtypes import as_dtype
 from backlit.core.errors import DataError, DomainError, DtypeError, GraphError, ShapeError
-from backlit.core.state import scope
+from backlit.core.state import scope, tracing
 from backlit.core.value import Buffer, Parameter, Value, describe
 from backlit.ops.casting import ASTYPE
 from backlit.ops.creation import asarray
@@ -59,6 +59,8 @@ class Module:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if not self._named:
             self._name_all()
+        if (trace := tracing()) is not None:
+            trace.saw(self, "training")
         with scope(type(self).__name__):
             return self.forward(*args, **kwargs)
 

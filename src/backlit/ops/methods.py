@@ -12,7 +12,8 @@ from typing import Any, cast
 
 import numpy as np
 
-from backlit.core.errors import ConversionError, TracedValueError
+from backlit.core.complaints import without_numbers
+from backlit.core.errors import ConversionError
 from backlit.core.numbers import Abstract, dtype_of, shape_of
 from backlit.core.value import INACTIVE, Value, current, describe, is_active
 from backlit.ops import namespace
@@ -121,9 +122,7 @@ def _number(self: Value, what: str) -> Any:
     if type(data) is float:
         return data
     if type(data) is Abstract:
-        raise TracedValueError(
-            f"{what} of {describe(self)}: while a function is traced, a value has no number, only {data!r}."
-        )
+        raise without_numbers(what, current(self))
     if shape_of(data) != ():
         raise ConversionError(
             f"{what} needs a scalar, and {describe(self)} has shape {shape_of(data)}. "

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from backlit.core.errors import ConversionError, TracedValueError
+from backlit.core.complaints import without_numbers
+from backlit.core.errors import ConversionError
 from backlit.core.numbers import Abstract, exposed
 from backlit.core.value import INACTIVE, Value, current, describe, is_active
 from backlit.ops import namespace
@@ -336,7 +337,7 @@ def _array(self: Value, dtype: Any = None, copy: bool | None = None) -> Any:
         return _boxed(self)
     node = current(self)
     if type(node._data) is Abstract:
-        raise TracedValueError(f"{describe(self)} has no numbers to convert: its function is being traced.")
+        raise without_numbers("np.asarray()", node)
     if node._grad is not INACTIVE:
         raise ConversionError(
             f"converting {describe(self)} to a plain array would silently cut its gradient. "

@@ -1,0 +1,271 @@
+"""Machine code on disk: found again, shared by processes, and never a reason to fail or to be wrong."""
+
+import errno
+import os
+import subprocess
+import sys
+import tempfile
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import backlit as bl
+from backlit.compiler import cache, jit
+from backlit.compiler.cache import Cache, folder
+
+X = np.linspace(-1.0, 1.0, 600).reshape(20, 30)
+
+
+@pytest.fixture
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cache:
+    place = tmp_path / "deep" / "code"
+    monkeypatch.setenv("BACKLIT_CACHE_DIR", str(place))
+    return Cache(place)
+
+
+def function(x: Any) -> Any:
+    return (bl.tanh(x) * 3.0).sum(axis=0)
+
+
+def ran() -> tuple[bool, Any]:
+    """Whether the code came from disk, and the numbers it gave."""
+    compiled = bl.compile(function)
+    y = compiled(X)
+    (entry,) = compiled.entries
+    return entry.program.machine.was_cached, np.array(y.data)
+
+
+def test_code_is_found_again_and_gives_the_same_numbers(kept: Cache) -> None:
+    was_cached, first = ran()
+    assert not was_cached
+    was_cached, second = ran()
+    assert was_cached
+    assert np.array_equal(first, second)
+    assert kept.counts() == (1, 1)
+    np.testing.assert_allclose(first, (np.tanh(X) * 3).sum(axis=0), rtol=0, atol=1e-13)
+
+
+def test_what_decides_the_code_decides_the_name() -> None:
+    assert len({Cache.key("a", "b"), Cache.key("ab"), Cache.key("b", "a"), Cache.key("a", "b", "")}) == 4
+    assert Cache.key("a", "b") == Cache.key("a", "b")
+
+
+def test_the_name_depends_on_cpu_versions_level_and_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    from dataclasses import replace
+
+    from backlit.compiler.target import host
+
+    here = jit._circumstances(host(), 2)
+    assert jit._circumstances(host(), 1) != here
+    assert jit._circumstances(replace(host(), features="+sse2"), 2) != here
+    assert jit._circumstances(replace(host(), name="other"), 2) != here
+    monkeypatch.setattr(jit, "RECIPE", "another")
+    assert jit._circumstances(host(), 2) != here
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "emptied", "swapped", "foreign"])
+def test_a_damaged_entry_is_as_good_as_absent_and_written_anew(kept: Cache, damage: str) -> None:
+    _, right = ran()
+    (entry,) = kept.entries()
+    path = kept.folder / entry.name
+    data = path.read_bytes()
+    if damage == "swapped":  # a whole entry, under the name of another
+        key = Cache.key("other")
+        kept.put(key, [b"code of something else"])
+        path.write_bytes((kept.folder / f"{key}.code").read_bytes())
+    else:
+        middle = len(data) // 2
+        flipped = data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+        path.write_bytes({"cut": data[:-5], "flipped": flipped, "emptied": b"", "foreign": b"\x7fELF" + data}[damage])
+    was_cached, again = ran()
+    assert not was_cached
+    assert np.array_equal(right, again)
+    assert path.read_bytes() == data
+    assert ran()[0]
+
+
+def test_a_folder_that_cannot_be_written_is_no_reason_to_fail(kept: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(cache, "write_whole", full)
+    for _ in range(2):
+        assert not ran()[0]
+    assert kept.entries() == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="rights are of another kind")
+def test_a_read_only_folder_is_no_reason_to_fail() -> None:
+    nobody = 65534
+    with tempfile.TemporaryDirectory() as place:
+        kept = Cache(Path(place) / "code")
+        kept.put(kept.key("before"), [b"code"])
+        Path(place).chmod(0o755)
+        is_root = os.geteuid() == 0  # whom no right stops
+        if is_root:
+            os.chown(kept.folder, nobody, -1)
+            for entry in kept.folder.iterdir():
+                os.chown(entry, nobody, -1)
+            os.seteuid(nobody)
+        try:
+            kept.folder.chmod(0o500)
+            assert kept.get(kept.key("before")) == [b"code"]
+            assert not kept.put(kept.key("after"), [b"more"])
+            assert kept.get(kept.key("after")) is None
+            assert len(kept.entries()) == 1
+        finally:
+            kept.folder.chmod(0o700)
+            if is_root:
+                os.seteuid(0)
+
+
+def test_a_file_where_the_folder_should_be_is_no_reason_to_fail(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "taken").write_text("something else")
+    monkeypatch.setenv("BACKLIT_CACHE_DIR", str(tmp_path / "taken" / "code"))
+    for _ in range(2):
+        assert not ran()[0]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="rights are of another kind")
+def test_code_is_not_taken_from_where_anybody_may_write(kept: Cache) -> None:
+    ran()
+    kept.folder.chmod(0o777)
+    assert not ran()[0]
+    kept.folder.chmod(0o700)
+    assert ran()[0]
+
+
+def test_the_cache_can_be_switched_off(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("LOCALAPPDATA", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("BACKLIT_CACHE_DIR", "off")
+    assert folder() is None
+    for _ in range(2):
+        assert not ran()[0]
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.delenv("BACKLIT_CACHE_DIR")
+    found = folder()
+    assert found is not None
+    assert found.is_relative_to(tmp_path)
+
+
+def test_the_entries_used_longest_ago_make_room(tmp_path: Path) -> None:
+    kept = Cache(tmp_path, limit=10_000)
+    for k in range(9):
+        kept.put(kept.key(str(k)), [bytes(1000)])
+        os.utime(tmp_path / f"{kept.key(str(k))}.code", (1000 + k, 1000 + k))
+    assert kept.get(kept.key("0")) == [bytes(1000)]  # used now, so it is the youngest
+    assert len(kept.entries()) == 9
+    kept.put(kept.key("new"), [bytes(1000)])
+    names = {entry.name.removesuffix(".code") for entry in kept.entries()}
+    assert sum(entry.size for entry in kept.entries()) <= 7_500
+    assert {kept.key("0"), kept.key("8"), kept.key("new")} <= names
+    assert not {kept.key("1"), kept.key("2")} & names
+
+
+def test_what_dying_processes_left_is_removed_after_a_while(tmp_path: Path) -> None:
+    kept = Cache(tmp_path)
+    old, young = tmp_path / ".a.part", tmp_path / ".b.part"
+    for path in (old, young):
+        path.write_bytes(b"half")
+    os.utime(old, (1000, 1000))
+    kept.put(kept.key("x"), [b"y"])
+    assert not old.exists()
+    assert young.exists()
+
+
+def test_entries_of_many_parts_come_back_as_they_were(tmp_path: Path) -> None:
+    kept = Cache(tmp_path)
+    objects = [b"", b"a" * 70_000, bytes(range(256))]
+    assert kept.put(kept.key("k"), objects)
+    assert kept.get(kept.key("k")) == objects
+    assert kept.get(kept.key("other")) is None
+
+
+PROGRAM = textwrap.dedent("""
+    import sys
+    from pathlib import Path
+    import numpy as np
+    from backlit.compiler.cache import Cache
+    kept = Cache(Path(sys.argv[1]), limit=200_000)
+    rng = np.random.default_rng(int(sys.argv[2]))
+    wrong = 0
+    for turn in range(150):
+        k = int(rng.integers(12))
+        want = [bytes([k]) * 20_000, str(k).encode()]
+        found = kept.get(kept.key(str(k)))
+        wrong += found is not None and found != want
+        kept.put(kept.key(str(k)), want)
+    print(wrong)
+""")
+
+
+def test_two_processes_write_and_read_at_once(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", PROGRAM, str(tmp_path)]
+    both = [subprocess.Popen([*command, str(k)], stdout=subprocess.PIPE, text=True) for k in range(2)]
+    assert [process.communicate(timeout=60)[0].strip() for process in both] == ["0", "0"]
+    kept = Cache(tmp_path, limit=200_000)
+    assert not list(tmp_path.glob(".*.part"))
+    for entry in kept.entries():
+        assert kept.get(entry.name.removesuffix(".code")) is not None
+    hits, misses = kept.counts()
+    assert hits + misses == 300 + len(kept.entries())
+    assert misses >= 12
+
+
+# -- units -------------------------------------------------------------------------------------------------------
+
+
+def test_a_module_cut_into_units_and_compiled_by_threads_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BACKLIT_CACHE_DIR", "off")
+    rng = np.random.default_rng(0)
+    x, w, v = rng.normal(size=(20, 30)), rng.normal(size=(30, 40)), rng.normal(size=(40, 7))
+
+    def net(x: Any) -> Any:
+        h = bl.tanh(x @ w)
+        return bl.softmax(h @ v, axis=1), bl.exp(h).sum(axis=0), bl.log_softmax(h, axis=0), bl.sin(h).sum()
+
+    def outcome() -> list[Any]:
+        compiled = bl.compile(net)
+        found = [np.array(y.data) for y in compiled(x)]
+        parts.append(len(jit.units(compiled.entries[0].program.text)))
+        return found
+
+    parts: list[int] = []
+    monkeypatch.setattr(jit, "_WORTH_A_THREAD", 100)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    cut = outcome()
+    monkeypatch.setattr(jit, "units", lambda text: [jit.Unit(text, [], False)])
+    whole = outcome()
+    assert parts[0] > 1
+    for a, b in zip(cut, whole, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-13)
+
+
+def test_every_function_is_in_one_unit_and_what_it_calls_is_declared() -> None:
+    compiled = bl.compile(lambda x: bl.tanh(x @ x.T).sum())
+    compiled(np.ones((30, 40)))
+    text = compiled.entries[0].program.text
+    parts = jit.units(text)
+    names = [name for part in parts for name in part.functions]
+    assert len(names) == len(set(names))
+    assert {name for name in names if name.startswith("product")}
+    assert "main" in names
+    for part in parts:
+        assert part.ready == all(name.startswith("product") for name in part.functions)
+        defined = {jit._name_of(body) for body in jit._FUNCTION.findall(part.text)}
+        declared = {line.split("@")[1].split("(")[0] for line in part.text.splitlines() if line.startswith("declare")}
+        called = {name for body in jit._FUNCTION.findall(part.text) for name in jit._NAME.findall(body)}
+        assert called <= defined | declared | {"clock"}
+
+
+def test_wrong_text_is_an_error_and_not_kept(kept: Cache) -> None:
+    with pytest.raises(RuntimeError, match="parsing"):
+        jit.Machine("define void @main(ptr %t, i64 %n) {\n  nonsense\n}\n")
+    assert kept.entries() == []
