@@ -122,6 +122,17 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str | Text]], left: i
     return shown
 
 
+def rows(cells: Sequence[Sequence[str | Text]], left: int = 0, indent: int = 2) -> Text:
+    """A table without headings.
+
+    >>> print(rows([["a", "b"], ["1", "200"]]))
+      a    b
+      1  200
+    """
+    whole = table([""] * len(cells[0]), cells, left, indent)
+    return Text("\n").join(whole.split("\n")[1:])
+
+
 def prose(text: str, width: int, style: str = "", indent: int = 2) -> Text:
     """Sentences broken into lines of at most `width` characters, set in by `indent`.
 
@@ -131,6 +142,25 @@ def prose(text: str, width: int, style: str = "", indent: int = 2) -> Text:
     """
     space = " " * indent
     return Text(textwrap.fill(text, width, initial_indent=space, subsequent_indent=space), style=style)
+
+
+def commands(console: Console, lines: Sequence[str]) -> None:
+    """What can be called next, a line each, whole, so that it can be copied."""
+    if lines:
+        console.print()
+        console.print(Text("  next", style=QUIET))
+    for line in lines:
+        console.print(Text(f"  {line}"), soft_wrap=True)
+
+
+def printable(text: object, most: int = 1000) -> str:
+    """A text of at most so many characters, without any that would do something to the terminal.
+
+    >>> printable(f"a{chr(27)}[31mb"), printable("abcdef", 4)
+    ('a?[31mb', 'abc…')
+    """
+    shown = "".join(c if c.isprintable() else "?" for c in str(text))
+    return shown if len(shown) <= most else shown[: max(1, most - 1)] + "…"
 
 
 def counted(count: int, what: str) -> str:
@@ -166,7 +196,7 @@ _COLOURED, _SHADED, _GAP = 12, 16, 2  # columns
 
 
 def _in_full_colour(console: Console) -> bool:
-    return console.color_system is not None
+    return console.color_system is not None and not console.no_color
 
 
 def digits_in_a_row(console: Console, width: int) -> int:

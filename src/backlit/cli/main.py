@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from backlit.cli import demo, draw, explain, train, verify, why
+from backlit.cli import cache, demo, draw, explain, rewind, runs, train, verify, why
 from backlit.cli.screen import say
 from backlit.core.errors import BacklitError
 
@@ -60,7 +60,7 @@ def options(
     """Backpropagation, illuminated: every gradient can be run, explained, checked and drawn."""
 
 
-for command in (explain, draw, why, verify, train, demo):
+for command in (explain, draw, why, verify, train, rewind, runs, demo, cache):
     command.register(app)
 
 

@@ -116,7 +116,7 @@ class Module:
         arena, and the leaves that stand for constant arrays of the body itself.
         """
         order = topological(body.outputs)
-        if is_small(order) and body.carried:
+        if is_small(order) and body.carried and body.flag is None:
             return self._register_loop(body, order, reverse)
         over = {k: body.inputs[k] for k in range(body.carried)}
         block = self.block(body.outputs, over, "step")
@@ -132,17 +132,25 @@ class Module:
         args += [self._output(code, body, k) for k in range(len(body.outputs))]
         inner = self._arena_after(code, body)
         code.put(f"  call void @{block.name}({', '.join(f'ptr {a}' for a in [inner, '%status', *args])})")
-        self._tail(code)
+        self._tail(code, body)
         parameters = ", ".join(["ptr %arena", "ptr %status", "i64 %count", *(f"ptr {p}" for p in pointers + _own(own))])
         text = f"define internal void @NAME({parameters}) #0 {{\nentry:\n" + "\n".join(code.lines) + "\n  ret void\n}\n"
         return self.add(text, "loop"), LINE + block.arena, own
 
     def _head(self, code: Code, body: Body, reverse: bool) -> None:
+        if body.flag is not None:
+            code.put("  br label %test\ntest:\n  %i = phi i64 [0, %entry], [%after, %head]")
+            code.put(f"  %flag = load i8, ptr %c{body.flag}\n  %go = icmp ne i8 %flag, 0")
+            code.put("  br i1 %go, label %head, label %end\nhead:\n  %back = add i64 %i, 0")
+            return
         code.put("  %any = icmp sgt i64 %count, 0\n  br i1 %any, label %head, label %end\nhead:")
         code.put("  %i = phi i64 [0, %entry], [%after, %head]")
         code.put("  %last = sub i64 %count, 1\n  %back = sub i64 %last, %i" if reverse else "  %back = add i64 %i, 0")
 
-    def _tail(self, code: Code) -> None:
+    def _tail(self, code: Code, body: Body) -> None:
+        if body.flag is not None:
+            code.put("  %after = add nuw nsw i64 %i, 1\n  br label %test\nend:")
+            return
         code.put("  %after = add nuw nsw i64 %i, 1\n  %more = icmp slt i64 %after, %count")
         code.put("  br i1 %more, label %head, label %end\nend:")
 
@@ -206,7 +214,7 @@ class Module:
             f"  {name} = phi {kind} [{start}, %check], [{following}, %head]"
             for (name, kind, start), following in zip(phis, new, strict=True)
         ]
-        self._tail(code)
+        self._tail(code, body)
         finals = Straight(code)
         n = 0
         ends = []
@@ -237,7 +245,7 @@ class Module:
         """The text of the module, the array constants that it reads, and the bytes of its arena.
 
         Its entry is `@main(ptr %table, i64 %count)`; the table holds the arena, pointers to inputs, to constants, and
-        to outputs, and to an i64 that is not 0 afterwards if a check failed: then it is the number of one of `checks`, counted
+        to outputs, and to an i64 that is 0 afterwards, or, if one of `checks` failed, its number, counted
         from 1.
         """
         block = self.block(outputs, {}, "main_block")

@@ -60,6 +60,9 @@ class Entry:
     def __init__(self, traced: Traced, how: str) -> None:
         self.traced = traced
         self.how, self.repeat = how, how != ONCE
+        if self.repeat:
+            _refuse_leftovers(traced)
+        self.piece = 1  # how many turns of `each` to take before Ctrl-C is listened for
         self.program: Program = repeated(traced, how == EACH) if self.repeat else of_trace(traced)[0]
         self._captured = [(c.variable, c.node._data.shape, c.node._data.dtype) for c in traced.captured]
         self._assigned = [c.variable for c in traced.assigned]
@@ -130,6 +133,17 @@ class Entry:
                 k += 1
             extra = holder._own_extra()
             extra.stale, extra.resets = False, extra.resets + 1
+
+
+def _refuse_leftovers(traced: Traced) -> None:
+    """Raises GraphError for a step whose next turn would add to the gradients that it leaves: no turn hands them on."""
+    left = {holder for holder, node in traced.left if node is not None}
+    asked = [c.variable for c in traced.gradients] + [holder for holder in traced.without if holder in left]
+    if asked:
+        raise GraphError(
+            f"repeat: each turn would add to the gradient of {describe(asked[0])} that the turn before left, and "
+            "gradients are not handed on. Call zero_grad() in the step, before backward() or at the end."
+        )
 
 
 def _unseen() -> int:
@@ -257,14 +271,18 @@ class Compiled:
         found: list[Any] = []
         entry = self._entry((_signature((args, {}), found), EACH), found, args, {}, EACH)
         pieces: list[list[Any]] = []
-        done, piece = 0, 1
+        done, piece = 0, entry.piece
         while done < n:
             start = time.perf_counter()
             part = [data[done : done + piece] for data in datas]
             pieces.append(entry.call(part, len(part[0])))
             done += len(part[0])
-            if time.perf_counter() - start < PIECE_SECONDS / 4:
+            took = time.perf_counter() - start
+            if took > PIECE_SECONDS:
+                piece = max(1, piece // 2)
+            elif took < PIECE_SECONDS / 4 and len(part[0]) == piece:
                 piece *= 4
+        entry.piece = piece
         results = pieces[0] if len(pieces) == 1 else [np.concatenate(column) for column in zip(*pieces, strict=True)]
         return entry.traced.rebuild(iter([constant(data) for data in results]))
 

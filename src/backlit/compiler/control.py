@@ -31,6 +31,8 @@ from backlit.ops.selection import where
 Tree = Any
 Flat = Callable[[Value, list[Value], list[Value]], tuple[list[Value], list[Value]]]
 """A body in flat form: (number of the turn, carried, slices) -> (carried anew, what is stacked)."""
+WHILE = -1
+"""The count of a loop that a carried truth ends."""
 CHECKPOINTS = ("none", "sqrt", "binomial")
 
 
@@ -50,7 +52,7 @@ class Loop:
         self.outputs: list[Value] = []
         self.results: list[Value] = []
         self.history: list[Value] | None = None  # stacked: what was carried into each turn
-        self.condition: Value | None = None
+        self.flag: int | None = None  # the carried truth that says whether there is another turn, instead of a count
 
     def shape(self, which: int) -> tuple[int, ...]:
         own = shape_of(self.outputs[which]._data)
@@ -78,7 +80,7 @@ def _is_real(x: Value) -> bool:
 def _pull_back(nodes: Sequence[Value], cts: Sequence[Value | None]) -> list[Value | None]:
     """The loop backwards: each turn is run again from what was carried into it, and differentiated."""
     loop, carried, constants, stacked = _inputs(nodes)
-    if loop.condition is not None:
+    if loop.flag is not None:
         raise GraphError(
             "while_loop has no reverse mode, because how many turns there are is not known beforehand. "
             "Use fori_loop or scan with a fixed number, or forward mode (jvp)."
@@ -163,7 +165,7 @@ def _push_forward(nodes: Sequence[Value], tangents: Sequence[Value | None]) -> l
 
     start = [*carried, *(_or_zeros(tangents[i], carried[i]) for i in moving)]
     xs = [*stacked, *(t for i in sliced if (t := tangents[k + c + i]) is not None)]
-    ends, piled = run_loop(body, start, xs, loop.count, loop.reverse)
+    ends, piled = run_loop(body, start, xs, loop.count, loop.reverse, loop.flag)
     result: list[Value | None] = [None] * len(nodes)
     for i, t in zip(moving, ends[k:], strict=True):
         result[i] = t
@@ -192,7 +194,12 @@ def _frame() -> tuple[Trace, Frame]:
 
 
 def run_loop(
-    body: Flat, carried: Sequence[Value], stacked: Sequence[Value], count: int, reverse: bool
+    body: Flat,
+    carried: Sequence[Value],
+    stacked: Sequence[Value],
+    count: int,
+    reverse: bool,
+    flag: int | None = None,
 ) -> tuple[list[Value], list[Value]]:
     """A loop in flat form, traced: the carried values at the end, and what was stacked."""
     trace = tracing()
@@ -200,6 +207,7 @@ def run_loop(
     carried = [trace.lift(current(x)) for x in carried]
     stacked = [trace.lift(current(x)) for x in stacked]
     loop = Loop(body, count, reverse)
+    loop.flag = flag
     frame = Frame()
     trace.frames.append(frame)
     try:
@@ -294,6 +302,37 @@ def fori_loop(lower: int, upper: int, body: Callable[..., Any], init: Tree, *, c
         return _same_kind("fori_loop", carried, result, paths(init, "carry")), []
 
     return rebuild(iter(_run(turn_of, state, [], max(0, int(upper) - int(lower)), False, checkpoint)[0]))
+
+
+def while_loop(condition: Callable[..., Any], body: Callable[..., Any], init: Tree) -> Tree:
+    """`carry = body(carry)` as long as `condition(carry)` holds; gives the last carry.
+
+    init, carry: a tree of numbers and arrays, of the same structure, shapes and dtypes at each turn. Differentiable in
+    forward mode (jvp); in a compiled function there is no reverse mode, as nobody knows how many turns there will be:
+    GraphError. Ctrl-C cannot stop a compiled loop that never ends.
+
+    >>> while_loop(lambda x: x < 100.0, lambda x: x * 2.0, 3.0).data
+    192.0
+    """
+    start, rebuild = flatten(init)
+    state = [_value(x) for x in start]
+    names = paths(init, "carry")
+    if not isinstance(tracing(), Trace):
+        while bool(condition(rebuild(iter(state)))):
+            state = _same_kind("while_loop", state, body(rebuild(iter(state))), names)
+        return rebuild(iter(state))
+
+    def holds(carried: list[Value]) -> Value:
+        found = _value(condition(rebuild(iter(carried))))
+        if found.shape != ():
+            raise ShapeError(f"while_loop: the condition has shape {found.shape}; it is one truth.")
+        return found if found.dtype == dtypes.bool else found != 0
+
+    def turn_of(turn: Value, carried: list[Value], own: list[Value]) -> tuple[list[Value], list[Value]]:
+        after = _same_kind("while_loop", carried[1:], body(rebuild(iter(carried[1:]))), names)
+        return [holds(after), *after], []
+
+    return rebuild(iter(run_loop(turn_of, [holds(state), *state], [], WHILE, False, 0)[0][1:]))
 
 
 def cond(condition: Any, if_true: Callable[..., Any], if_false: Callable[..., Any], *operands: Any) -> Tree:

@@ -68,6 +68,7 @@ class Body:
     stacked: int
     counter: bool
     parts: list[Node] = field(default_factory=list)
+    flag: int | None = None  # the carried truth that says whether there is another turn, instead of a count
 
 
 class Graph:

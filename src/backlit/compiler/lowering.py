@@ -724,6 +724,7 @@ def _lowered_loop(graph: Graph, loop: Any, args: Sequence[Node]) -> list[Node]:
     graph.origin = origin
     used = counter in topological(outputs)
     body = Body([*inputs, counter] if used else inputs, outputs, k, len(loop.slices), len(outputs) - k, used)
+    body.flag = loop.flag
     return graph.loop(body, outer, loop.count, loop.reverse)
 
 

@@ -1,0 +1,181 @@
+"""Loops and branches inside compiled functions, their derivatives, and calls for many turns at once."""
+
+import numpy as np
+import pytest
+
+import backlit as bl
+from backlit.core.errors import DomainError, GraphError, IndexingError, ShapeError
+
+X = np.linspace(-1.0, 1.5, 23)
+
+
+def powers(a, x, **options):
+    carry, ys = bl.scan(lambda c, x: (c * bl.sin(x) * a + x, c + a), a * 1.0, x, **options)
+    return carry * 2 + (ys**2).sum()
+
+
+def by_hand(a, x, reverse=False):
+    c, ys = a, []
+    for value in x[::-1] if reverse else x:
+        ys.append(c + a)
+        c = c * np.sin(value) * a + value
+    return c * 2 + (np.array(ys) ** 2).sum()
+
+
+@pytest.mark.parametrize("checkpoint", ["none", "sqrt", "binomial"])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_scan_and_its_derivatives_are_those_of_the_unrolled_loop(checkpoint, reverse) -> None:
+    def f(a, x):
+        return powers(a, x, checkpoint=checkpoint, reverse=reverse)
+
+    assert bl.compile(f)(np.float64(0.7), X).data == pytest.approx(by_hand(0.7, X, reverse), rel=1e-13)
+    for derivative in (bl.grad(f), bl.grad(f, argnums=1), bl.grad(bl.grad(f))):
+        np.testing.assert_allclose(bl.compile(derivative)(np.float64(0.7), X).data, derivative(0.7, X).data, rtol=1e-11)
+
+
+def test_forward_mode_through_a_scan_agrees_with_reverse_mode() -> None:
+    def slope(a, x):
+        return bl.jvp(lambda a: powers(a, x), (a,), (1.0,))[1]
+
+    assert bl.compile(slope)(np.float64(0.7), X).data == pytest.approx(bl.grad(powers)(0.7, X).data, rel=1e-12)
+
+
+def test_a_scan_of_matrices_runs_in_loops() -> None:
+    w = np.random.default_rng(0).normal(size=(20, 20)) / 5
+
+    def f(w, h):
+        return bl.scan(lambda h, _: (bl.tanh(h @ w), h.sum()), h, None, length=6)[1].sum()
+
+    h = np.ones((30, 20))
+    np.testing.assert_allclose(bl.compile(bl.grad(f))(w, h).data, bl.grad(f)(w, h).data, rtol=1e-11)
+
+
+def test_scans_nest() -> None:
+    def f(x):
+        def outer(total, row):
+            inner, _ = bl.scan(lambda c, v: (c + v * total, v), 0.0, row)
+            return total + inner, inner
+
+        return bl.scan(outer, 1.0, x)[0]
+
+    x = np.arange(6.0).reshape(2, 3) / 10
+    np.testing.assert_allclose(bl.compile(bl.grad(f))(x).data, bl.grad(f)(x).data, rtol=1e-13)
+
+
+def test_fori_loop_tells_the_turn() -> None:
+    def f(x):
+        return bl.fori_loop(2, 7, lambda i, c: c * 0.5 + i * x, x * 0.0)
+
+    assert bl.compile(f)(np.float64(3.0)).data == f(bl.Value(3.0)).data
+    assert bl.compile(bl.grad(f))(np.float64(3.0)).data == pytest.approx(bl.grad(f)(3.0).data)
+
+
+def test_a_while_loop_ends_when_its_condition_does_and_has_forward_mode_only() -> None:
+    def root(a):
+        return bl.while_loop(lambda s: abs(s * s - a) > 1e-12, lambda s: (s + a / s) * 0.5, a * 1.0)
+
+    two = np.float64(2.0)
+    assert bl.compile(root)(two).data == root(bl.Value(2.0)).data == pytest.approx(2**0.5)
+    slope = bl.compile(lambda a: bl.jvp(root, (a,), (1.0,))[1])(two).data
+    assert slope == pytest.approx(0.5 / 2**0.5)
+    with pytest.raises(GraphError, match="no reverse mode"):
+        bl.compile(bl.grad(root))(two)
+
+
+def test_a_branch_sends_no_gradient_to_what_was_not_chosen() -> None:
+    def f(x):
+        return bl.cond(x > 0, lambda x: bl.sqrt(x), lambda x: x * 0.0 + 5.0, x)
+
+    compiled = bl.compile(bl.grad(f))
+    assert compiled(np.float64(4.0)).data == 0.25
+    assert compiled(np.float64(-1.0)).data == 0.0
+    assert bl.compile(f)(np.float64(-1.0)).data == 5.0
+
+
+def test_a_carry_that_changes_is_refused() -> None:
+    with pytest.raises(ShapeError, match="keep it alike"):
+        bl.scan(lambda c, x: (bl.concat([c, c]), x), bl.Value([1.0]), X)
+    with pytest.raises(GraphError, match="pair"):
+        bl.scan(lambda c, x: c, 0.0, X)
+    with pytest.raises(DomainError, match="checkpoint"):
+        bl.scan(lambda c, x: (c, x), 0.0, X, checkpoint="all")
+    with pytest.raises(GraphError, match="how many"):
+        bl.scan(lambda c, x: (c, x), 0.0)
+
+
+def test_assigning_a_variable_inside_a_body_is_refused() -> None:
+    w = bl.Parameter(1.0)
+
+    def body(c, x):
+        w.data = w.data * 2
+        return c + x, x
+
+    with pytest.raises(GraphError, match="carried"):
+        bl.compile(lambda x: bl.scan(body, 0.0, x)[0])(X)
+
+
+# -- many turns in one call ---------------------------------------------------------------------------------------
+
+
+def learner():
+    w = bl.Parameter(np.array([1.0, -2.0]), name="w")
+    optimizer = bl.optim.SGD([w], lr=0.1, momentum=0.5)
+
+    def step(x):
+        loss = ((w * x - 1) ** 2).sum()
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        return loss
+
+    return w, step
+
+
+def test_each_is_a_call_for_each_slice() -> None:
+    xs = np.random.default_rng(0).normal(size=(50, 2))
+    w, step = learner()
+    losses = [step(x).data for x in xs]
+    v, other = learner()
+    found = bl.compile(other).each(xs)
+    np.testing.assert_allclose(found.data, losses, rtol=1e-12)
+    np.testing.assert_allclose(v.data, w.data, rtol=1e-12)
+
+
+def test_a_repeated_step_that_adds_to_old_gradients_is_refused() -> None:
+    w = bl.Parameter(1.0)
+
+    def step():
+        (w * w).backward()
+        w.data = w.data - 0.1 * w.grad
+
+    with pytest.raises(GraphError, match="zero_grad"):
+        bl.repeat(step, 3)
+
+
+def test_a_position_outside_is_an_error_that_assigns_nothing() -> None:
+    table = bl.Parameter(np.arange(12.0).reshape(4, 3))
+
+    @bl.compile
+    def step(i):
+        loss = (table[i] ** 2).sum()
+        loss.backward()
+        table.data = table.data - 0.1 * table.grad
+        table.zero_grad()
+        return loss
+
+    step(np.array([0, -4]))
+    before = np.array(table.data)
+    with pytest.raises(IndexingError, match="axis of length 4"):
+        step(np.array([0, 4]))
+    assert np.array_equal(table.data, before)
+    with pytest.raises(IndexingError, match="position 7"):
+        bl.compile(lambda x: x[np.array([1, 7])])(np.ones(5))
+
+
+def test_memory_of_checkpoints_is_told_beforehand() -> None:
+    from backlit.compiler.control import checkpoint_memory
+
+    carry = np.zeros(9)
+    assert checkpoint_memory(carry, 10_000) == 720_000
+    assert checkpoint_memory(carry, 10_000, "sqrt") < checkpoint_memory(carry, 10_000) / 40
+    assert checkpoint_memory(carry, 10_000, "binomial") < checkpoint_memory(carry, 10_000, "sqrt")
