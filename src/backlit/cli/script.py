@@ -15,6 +15,7 @@ from typing import Any
 
 import typer
 
+from backlit.autodiff.reverse import last_outputs
 from backlit.cli.screen import say
 from backlit.core.errors import DataError
 
@@ -50,6 +51,7 @@ def run(path: Path, arguments: Sequence[str] = ()) -> Mapping[str, Any]:
     What it prints goes to standard error. If it raises, its traceback is shown and typer.Exit raised with
     SCRIPT_FAILED; so it is if it ends itself with an exit code other than 0.
     """
+    last_outputs.clear()  # what is asked about is the script's own
     try:
         with _as_main(path, arguments), contextlib.redirect_stdout(sys.stderr):
             return runpy.run_path(str(path), run_name="__main__")

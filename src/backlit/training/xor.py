@@ -264,6 +264,7 @@ class _Machine:
         largest = [maximum(maximum(a, b), maximum(c, d)) for a, b, c, d in zip(*pre, strict=True)]
         for t, old, slope in zip(self.nine, before, gradient, strict=True):
             t.data = old - self.rate * slope
+            t.zero_grad()
         return (loss, *largest, *before, *gradient)
 
     def place(self, theta: Sequence[float], rate: float) -> None:
