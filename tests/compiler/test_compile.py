@@ -438,3 +438,22 @@ def test_memory_does_not_grow_with_calls(calls: int) -> None:
     finally:
         tracemalloc.stop()
     assert grown < 20_000
+
+
+def test_debug_print_shows_the_numbers_of_a_call(capsys: pytest.CaptureFixture[str]) -> None:
+    total = bl.Buffer(0.0)
+
+    @bl.compile
+    def add(x):
+        total.data = total + x
+        bl.debug_print("{} makes {}", x, total)
+        return total * 2.0
+
+    assert add(np.float64(3.0)).data == 6.0
+    assert capsys.readouterr().out == "3.0 makes 3.0\n"
+    add.each(np.array([1.0, 2.0]))
+    assert capsys.readouterr().out == "1.0 makes 4.0\n2.0 makes 6.0\n"
+    add.repeat(3, np.float64(1.0))
+    assert capsys.readouterr().out.splitlines()[-1] == "1.0 makes 9.0"
+    bl.debug_print("plain {:.1f}", 2.0)
+    assert capsys.readouterr().out == "plain 2.0\n"

@@ -94,7 +94,8 @@ def test_the_net_of_the_demo_says_the_same():
         assert len(of_kind(found, "dead")) == len(dead)
         assert ("plateau" in kinds(found)) == (not learned)
         for finding in of_kind(found, "dead"):
-            assert "is dead: on all 4 examples" in finding.text
+            assert "is off for all 4 rows of this batch: what comes into relu is never above" in finding.text
+            assert "If these are all the rows there are, it is dead." in finding.text
 
 
 @pytest.mark.slow
@@ -257,3 +258,16 @@ def test_a_look_costs_less_than_two_backward_passes():
         return min(times)
 
     assert best(lambda: health(loss)) < 2 * best(loss.backward)
+
+
+@pytest.mark.parametrize("rows", [32, 99, 100, 400])
+def test_a_unit_that_is_off_on_few_rows_is_not_called_dead(rows):
+    x = np.random.default_rng(0).uniform(-1, 1, size=(rows, 2))
+    h = bl.relu(x @ bl.Parameter([[1.0, 1.0], [-1.0, 1.0]], name="w") + np.array([0.0, -3.0]))
+    found = health(bl.mean(h * h))
+    (finding,) = of_kind(found, "dead")
+    assert finding.units == (1,)
+    assert ("is dead: on all" in finding.text) == (rows >= 100)
+    assert (f"is off for all {rows} rows of this batch" in finding.text) == (rows < 100)
+    assert ("1 of 2 dead" in str(found)) == (rows >= 100)
+    assert ("1 of 2 off" in str(found)) == (rows < 100)

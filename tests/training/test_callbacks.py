@@ -167,14 +167,14 @@ def spirals() -> tuple[Any, Any]:
 
 def test_the_best_model_is_put_back() -> None:
     model = nn.MLP(5, [32, 2], key=0)
-    run = fit(model, spirals(), lr=0.03, epochs=200, validation=0.4, early_stopping=5)
+    run = fit(model, spirals(), lr=0.03, epochs=200, validation=0.4, early_stopping=5, compile=True)
     assert run.stopped is not None
     assert run.stopped.startswith("early stopping: validation loss")
     curve = run.history.column("validation loss")
     best = int(np.argmin(curve))
     assert len(curve) == best + 6
     again = nn.MLP(5, [32, 2], key=0)
-    fit(again, spirals(), lr=0.03, epochs=best + 1, validation=0.4)
+    fit(again, spirals(), lr=0.03, epochs=best + 1, validation=0.4, compile=True)
     for a, b in zip(model.parameters(), again.parameters(), strict=True):
         np.testing.assert_array_equal(a.data, b.data)
 
@@ -188,7 +188,7 @@ def test_after_ctrl_c_the_model_stays_where_it_is_so_that_it_can_go_on() -> None
     model, again = nn.MLP(5, [32, 2], key=0), nn.MLP(5, [32, 2], key=0)
     stopping = EarlyStopping(1000)
     fit(model, spirals(), lr=0.03, epochs=200, validation=0.4, early_stopping=stopping, callbacks=[Interrupts()])
-    fit(again, spirals(), lr=0.03, epochs=40, validation=0.4)
+    fit(again, spirals(), lr=0.03, epochs=40, validation=0.4, compile=True)
     assert stopping.best_epoch is not None
     assert stopping.best_epoch < 30
     np.testing.assert_array_equal(model.parameters()[0].data, again.parameters()[0].data)

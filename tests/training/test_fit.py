@@ -529,3 +529,17 @@ def test_nothing_is_printed_and_rich_is_not_loaded_where_nobody_watches() -> Non
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_gradient_that_was_there_before_plays_no_part() -> None:
+    from backlit import nn
+
+    x = np.linspace(-1, 1, 16, dtype=np.float32).reshape(-1, 1)
+    ends = []
+    for dirty in (False, True):
+        model = nn.MLP(1, [4, 1], key=0)
+        if dirty:
+            model(x).sum().backward()
+        bl.fit(model, (x, x * x), epochs=2, progress=False)
+        ends.append(model.state_dict())
+    assert all(np.array_equal(ends[0][name], ends[1][name]) for name in ends[0])

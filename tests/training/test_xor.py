@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 import re
+import signal
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -319,6 +322,19 @@ def test_ctrl_c_returns_the_run_so_far(method):
     assert again.losses.tolist() == run.losses.tolist()
     assert again.final_loss == run.final_loss
     assert max(run.gradients) <= run.done
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_the_key_itself_returns_a_whole_number_of_steps(compiled):
+    train_xor("chain", steps=1)
+    threading.Timer(0.15, os.kill, (os.getpid(), signal.SIGINT)).start()
+    run = train_xor("chain", steps=1_000_000_000, compile=compiled)
+    assert run.interrupted
+    assert 0 < run.done == len(run.losses)
+    if run.done < 500_000:
+        again = train_xor("chain", steps=run.done, compile=compiled)
+        assert again.losses.tolist() == run.losses.tolist()
+        assert again.final_loss == run.final_loss
 
 
 def test_progress_is_told_and_ends_with_the_last_step():

@@ -19,6 +19,7 @@ from backlit.core import dtypes
 from backlit.core.errors import BacklitError, DtypeError, GraphError, ShapeError
 from backlit.core.numbers import Shape, as_data, dtype_of
 from backlit.core.record import as_constant
+from backlit.core.state import tracing
 from backlit.core.trees import Rebuild, flatten, paths
 from backlit.core.value import INACTIVE, Value, constant, current, leaf
 from backlit.ops.functions import apply
@@ -58,7 +59,8 @@ def _variable(caller: str, x: Any, path: str) -> Value:
             f"Convert it (backlit.astype(x, backlit.float64)), or leave it out of argnums."
         )
     if not isinstance(x, Value):
-        return leaf(data)
+        trace = tracing()
+        return leaf(data) if trace is None else trace.lift(leaf(data))
     node = apply(IDENTITY, x)
     if node._grad is INACTIVE:  # a constant outside varies here
         node._grad = None

@@ -187,7 +187,7 @@ def xor(stage: Stage, steps: int) -> None:
     stage.say(
         f"Two inputs, two hidden ReLU units, one sigmoid output: {COUNT} parameters. The chain rule needs "
         "one forward and one backward pass a step; nudging each parameter up and down needs "
-        f"{2 * COUNT + 1} forward passes, made as one batch."
+        f"{2 * COUNT + 1} forward passes. Both are compiled to machine code."
     )
     runs = []
     for method, text in (("chain", "chain rule"), ("nudge", "nudging   ")):
@@ -219,8 +219,7 @@ def xor(stage: Stage, steps: int) -> None:
     stage.console.print()
     stage.say(
         f"With {COUNT} parameters nudging took {nudge.seconds / chain.seconds:.1f} times as long as the "
-        "chain rule, thanks to the batch. But its passes grow with the parameters, and the next net has a "
-        "thousand times more."
+        "chain rule. But its passes grow with the parameters, and the next net has a thousand times more."
     )
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from backlit.compiler import loops, vector_math
+from backlit.compiler import loops, tape, vector_math
 from backlit.compiler.gemm import Product, emit
 from backlit.compiler.ir import Body, Node
 from backlit.compiler.scalars import Code, register, stored
@@ -18,6 +19,7 @@ from backlit.compiler.target import Target
 from backlit.core.errors import IndexingError
 from backlit.core.value import describe
 
+WIDE = 64  # a tape with more inputs and outputs than this copies them by a table
 LINE = 64  # bytes of a cache line: everything in the arena starts at one
 
 
@@ -89,6 +91,8 @@ class Module:
         order = topological(outputs)
         if is_small(order):
             return self._straight_block(outputs, order, stem)
+        if tape.fits(order, outputs):
+            return self._tape_block(outputs, order, stem)
         schedule = Schedule(outputs, late=_late(order, [outputs[i] for i in over]))
         return _BlockWriter(self, schedule, list(outputs), over, stem).write()
 
@@ -107,6 +111,28 @@ class Module:
         name = self.add(text, stem)
         self.notes.append(KernelNote(name, "straight", list(order), text, "one straight line of code", name))
         return Block(name, leaves, 0, straight=True)
+
+    def _tape(self, order: Sequence[Node], block: str) -> tuple[tape.Tape, str]:
+        """The instructions for these nodes, and the name of the function that runs them."""
+        made = tape.Tape(order)
+        code = tape.interpreter(made)
+        self.take(code)
+        head = "ptr noalias %v, ptr noalias readonly %table, ptr noalias readonly %index, i64 %count"
+        text = f"define internal void @NAME({head}) #0 {{\nentry:\n" + "\n".join(code.lines) + "\n  ret void\n}\n"
+        name = self.add(text, "tape")
+        told = f"a tape of {len(made.table)} instructions for {made.slots} numbers"
+        self.notes.append(KernelNote(name, "tape", list(order), text, told, block))
+        return made, name
+
+    def _tape_block(self, outputs: Sequence[Node], order: Sequence[Node], stem: str) -> Block:
+        made, name = self._tape(order, stem)
+        leaves = [n for n in order if n.kind == "input"]
+        leaves += [_array(data) for data in (made.numbers, made.table, made.index)]
+        around = tape.frame(made, leaves, outputs, name)
+        names = [f"%in{k}" for k in range(len(leaves))] + [f"%out{k}" for k in range(len(outputs))]
+        head = ", ".join(["ptr %arena", "ptr %status", *(f"ptr {each}" for each in names)])
+        text = f"define internal void @NAME({head}) #0 {{\nentry:\n" + "\n".join(around.lines) + "\n  ret void\n}\n"
+        return Block(self.add(text, stem), leaves, made.slots * tape.SLOT)
 
     # -- loops --------------------------------------------------------------------------------------------------
 
@@ -248,6 +274,43 @@ class Module:
         to outputs, and to an i64 that is 0 afterwards, or, if one of `checks` failed, its number, counted
         from 1.
         """
+        order = topological(outputs)
+        if len(inputs) + len(outputs) > WIDE and not is_small(order) and tape.fits(order, outputs):
+            body, constants, arena = self._tape_main(inputs, outputs, order)
+        else:
+            body, constants, arena = self._main(inputs, outputs)
+        main = f"define void @main(ptr %table, i64 %count) #0 {{\nentry:\n{body}\n  ret void\n}}\n"
+        defined = vector_math.definitions(sorted(self.math))
+        declares = sorted(self.declares | set(defined.declares))
+        declares.append("declare void @llvm.memcpy.p0.p0.i64(ptr noalias, ptr noalias, i64, i1)")
+        wide = ' "prefer-vector-width"="512"' if self.target.lanes_bytes == 64 else ""
+        text = "\n".join(
+            [
+                *dict.fromkeys(declares),
+                f"@clock = global [{len(self.clocks) + 1} x i64] zeroinitializer",
+                defined.functions,
+                *self.functions,
+                main,
+                *loops.metadata(),
+                f"attributes #0 = {{ noinline nounwind{wide} }}",
+            ]
+        )
+        return text, constants, max(arena, LINE)
+
+    def _tape_main(
+        self, inputs: Sequence[Node], outputs: Sequence[Node], order: Sequence[Node]
+    ) -> tuple[str, list[Node], int]:
+        """The body of `@main` for a tape with many inputs and outputs, which are copied by a table."""
+        made, name = self._tape(order, "main")
+        place = {node: 1 + k for k, node in enumerate(inputs)}
+        first = 1 + len(inputs) + 4
+        rows, runs = tape.copies(made, place, outputs, first)
+        constants = [_array(data) for data in (made.numbers, made.table, made.index, rows)]
+        code = tape.main(made, runs, name, [1 + len(inputs) + k for k in range(4)])
+        return "\n".join(code.lines), constants, made.slots * tape.SLOT
+
+    def _main(self, inputs: Sequence[Node], outputs: Sequence[Node]) -> tuple[str, list[Node], int]:
+        """The body of `@main`: a call of the one block, with the pointers from the table."""
         block = self.block(outputs, {}, "main_block")
         constants = [leaf for leaf in block.leaves if leaf.kind == "constant"]
         place = {node: 1 + k for k, node in enumerate(inputs)}
@@ -264,23 +327,14 @@ class Module:
         before = code.let(f"getelementptr inbounds i8, ptr {args[0]}, i64 -{LINE}")
         code.put(f"  store i64 %count, ptr {before}, align 8")
         code.put(f"  call void @{block.name}({', '.join(f'ptr {a}' for a in args)})")
-        main = "define void @main(ptr %table, i64 %count) #0 {\nentry:\n" + "\n".join(code.lines) + "\n  ret void\n}\n"
-        defined = vector_math.definitions(sorted(self.math))
-        declares = sorted(self.declares | set(defined.declares))
-        declares.append("declare void @llvm.memcpy.p0.p0.i64(ptr noalias, ptr noalias, i64, i1)")
-        wide = ' "prefer-vector-width"="512"' if self.target.lanes_bytes == 64 else ""
-        text = "\n".join(
-            [
-                *dict.fromkeys(declares),
-                f"@clock = global [{len(self.clocks) + 1} x i64] zeroinitializer",
-                defined.functions,
-                *self.functions,
-                main,
-                *loops.metadata(),
-                f"attributes #0 = {{ noinline nounwind{wide} }}",
-            ]
-        )
-        return text, constants, max(block.arena, LINE)
+        return "\n".join(code.lines), constants, block.arena
+
+
+def _array(data: Any) -> Node:
+    """A node for an array that only the machine code reads."""
+    node = Node("constant", (), ("array",), data.shape, data.dtype)
+    node.data = data
+    return node
 
 
 def clock(target: Target) -> tuple[str, str]:

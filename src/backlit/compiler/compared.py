@@ -217,7 +217,7 @@ def _as_long_as_can_be(value: Value, inputs: Sequence[Any]) -> Any:
 def _looped(value: Value, inputs: Sequence[Any], compute: Callable[[Value, Sequence[Any]], Any]) -> Any:
     """One result of a loop, turn by turn."""
     loop, which = value._extra.attrs["loop"], value._extra.attrs["which"]
-    if loop.condition is not None:
+    if loop.flag is not None:
         raise GraphError("compare: a while_loop ends where its numbers say, so its turns cannot be compared.")
     k, c = len(loop.carried), len(loop.constants)
     carried, fixed, stacked = inputs[:k], inputs[k : k + c], [np.asarray(x) for x in inputs[k + c :]]

@@ -20,6 +20,7 @@ from backlit.compiler.trace import Traced
 from backlit.core import dtypes
 from backlit.core.errors import BacklitWarning, DtypeError, GraphError, ShapeError
 from backlit.core.numbers import Abstract, dtype_of, shape_of
+from backlit.core.record import as_constant
 from backlit.core.state import tracing
 from backlit.core.trees import children_of
 from backlit.core.value import (
@@ -284,10 +285,14 @@ class Compiled:
                 piece *= 4
         entry.piece = piece
         results = pieces[0] if len(pieces) == 1 else [np.concatenate(column) for column in zip(*pieces, strict=True)]
-        return entry.traced.rebuild(iter([constant(data) for data in results]))
+        return self._finished(entry, results)
 
     def _finished(self, entry: Entry, results: list[Any]) -> Any:
-        return entry.traced.rebuild(iter([constant(data) for data in results]))
+        given = iter([constant(data) for data in results])
+        rebuilt = entry.traced.rebuild(given)
+        for text, count in entry.traced.prints:
+            write(text, [next(given).data for _ in range(count)], each=entry.how == EACH)
+        return rebuilt
 
     def _entry(self, key: Any, found: list[Any], args: Any, kwargs: Any, how: str) -> Entry:
         for entry in self._entries.get(key, ()):
@@ -393,6 +398,31 @@ def compile(function: Callable[..., Any]) -> Compiled:
     if not callable(function):
         raise GraphError(f"compile: {function!r:.60} is not a function.")
     return Compiled(function)
+
+
+def debug_print(text: str, *values: Any) -> None:
+    """Print `text.format(*values)`, in a compiled function too: there when a call is done, with that call's numbers.
+
+    Under `repeat` the numbers of the last turn are printed, under `each` those of every turn. Costs what handing the
+    values out costs. Not inside the body of a scan.
+
+    >>> f = compile(lambda x: (debug_print("x is {}", x), x * 2.0)[1])
+    >>> f(np.float64(3.0)).data
+    x is 3.0
+    6.0
+    """
+    trace_now = tracing()
+    if isinstance(trace_now, trace.Trace):
+        nodes = [current(x) if isinstance(x, Value) else as_constant(x) for x in values]
+        trace_now.debug_print(text, nodes)
+    else:
+        write(text, [x.data if isinstance(x, Value) else x for x in values])
+
+
+def write(text: str, numbers: list[Any], each: bool = False) -> None:
+    """A line, or, where the numbers are of many turns, a line for each."""
+    rows = zip(*numbers, strict=True) if each and numbers else [numbers]
+    sys.stdout.write("".join(text.format(*row) + "\n" for row in rows))
 
 
 def repeat(x: Any, repeats: Any, /, *, axis: int | None = None) -> Any:

@@ -15,6 +15,7 @@ import numpy as np
 import backlit.ops.face  # noqa: F401  gives values their operators
 from backlit.autodiff.forward import push_forward
 from backlit.autodiff.reverse import pull_back
+from backlit.compiler.lowering import lower_loop
 from backlit.compiler.trace import Frame, Trace
 from backlit.core import dtypes
 from backlit.core.errors import DomainError, GraphError, ShapeError
@@ -183,6 +184,7 @@ SCAN = Several(
     push_forward=_push_forward,
     shape=lambda *xs, loop, which: loop.shape(which),
     dtype=lambda *xs, loop, which: dtype_of(loop.outputs[which]._data),
+    lower=lower_loop,
     doc="One result of a loop: of what is carried, the last; of what is stacked, all.",
 )
 

@@ -113,6 +113,13 @@ _ORDERED = {
 }  # fmt: skip
 _SIGNED = {"equal": "eq", "not_equal": "ne", "less": "lt", "less_equal": "le", "greater": "gt", "greater_equal": "ge"}
 
+_OTHERS = (
+    "where", "negative", "sign", "maximum", "minimum", "copysign", "remainder", "floor_divide",
+    "bitwise_xor", "bitwise_invert", "bitwise_left_shift", "bitwise_right_shift", "square",
+)  # fmt: skip
+FUNCTIONS = MATH.union(_FLOAT, _WHOLE, _INTRINSIC, _ORDERED, _OTHERS)
+"""The names of all maps."""
+
 
 def apply(code: Code, function: str, args: Sequence[str], dtypes: Sequence[Dtype], dtype: Dtype) -> str:
     """Instructions for a scalar function; gives the name of the result."""

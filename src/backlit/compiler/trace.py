@@ -67,7 +67,10 @@ class Trace:
         self.held: dict[Value, Value] = {}  # the leaf for a gradient that a holder held before
         self.without: dict[Value, None] = {}  # holders that were asked for a gradient and had none
         self.guards: list[tuple[Any, str, Any]] = []
+        self.prints: list[tuple[str, list[Value]]] = []
         self.frames: list[Frame] = []
+        self.start = next_serial()
+        self.local: dict[Value, Captured] = {}  # plain values that the function itself made
         self._before: dict[Value, tuple[Value | None, Any, bool]] = {}
         self._outside: dict[Value, Value] = {}
         self._deposited: set[Value] = set()
@@ -103,7 +106,7 @@ class Trace:
 
     def capture(self, variable: Value) -> Captured:
         """Let a variable stand for an input of the graph from here on."""
-        found = self.captured.get(variable)
+        found = self.captured.get(variable) or self.local.get(variable)
         if found is None:
             node = current(variable)
             data = node._data
@@ -114,7 +117,12 @@ class Trace:
             stand_in._code, stand_in._lasti = variable._code, variable._lasti
             self._keep(variable)
             variable._now = stand_in
-            found = self.captured[variable] = Captured(variable, stand_in)
+            found = Captured(variable, stand_in)
+            if variable._serial > self.start and type(variable) is Value:
+                self.local[variable] = found
+                self.defined[stand_in] = constant(data)
+            else:
+                self.captured[variable] = found
         return found
 
     def _keep(self, variable: Value) -> None:
@@ -156,6 +164,12 @@ class Trace:
         guard = (thing, name, getattr(thing, name))
         if not any(guard[0] is other[0] and name == other[1] for other in self.guards):
             self.guards.append(guard)
+
+    def debug_print(self, text: str, nodes: list[Value]) -> None:
+        """Let these values come out beside the results, to be printed after a call."""
+        if self.frames:
+            raise GraphError("debug_print: inside the body of a loop nothing can be printed; return it as its y.")
+        self.prints.append((text, nodes))
 
     # -- gradients ----------------------------------------------------------------------------------------------
 
@@ -221,7 +235,8 @@ class Traced:
     arguments: a leaf for each array among the arguments. captured: the variables it reads or assigns, each with the
     leaf for what it held. gradients: holders whose gradient it reads, each with the leaf. results: the nodes it
     returns; rebuild: their tree. assigned: variables and the nodes that become their numbers. left: holders and the
-    nodes that become their gradients, or None. without: holders that have to have no gradient, as what was left was not
+    nodes that become their gradients, or None. prints: texts, each with the number of results behind the last that it
+    shows. without: holders that have to have no gradient, as what was left was not
     added to any. defined: leaves that stand for other nodes.
     """
 
@@ -234,6 +249,7 @@ class Traced:
     left: list[tuple[Value, Value | None]]
     defined: dict[Value, Value] = field(default_factory=dict)
     guards: list[tuple[Any, str, Any]] = field(default_factory=list)
+    prints: list[tuple[str, int]] = field(default_factory=list)
     without: list[Value] = field(default_factory=list)
 
 
@@ -246,6 +262,7 @@ def run(f: Callable[..., Any], build: Callable[[Any], Any], arguments: Sequence[
             result = f(*args, **kwargs)
             leaves, rebuild = flatten(result)
             results = [trace.lift(current(x)) if isinstance(x, Value) else as_constant(_checked(f, x)) for x in leaves]
+            results += [trace.lift(node) for _, nodes in trace.prints for node in nodes]
             assigned = [
                 Captured(c.variable, current(c.variable))
                 for c in trace.captured.values()
@@ -260,11 +277,17 @@ def run(f: Callable[..., Any], build: Callable[[Any], Any], arguments: Sequence[
         results=results,
         rebuild=rebuild,
         assigned=assigned,
-        left=[(holder, node) for holder, node in trace.gradients.items() if node is not trace.held.get(holder)],
+        left=[(holder, node) for holder, node in trace.gradients.items() if _leaves(trace, holder, node)],
         defined=trace.defined,
         guards=trace.guards,
-        without=[holder for holder in trace.without if holder._op is None and holder._grad is None],
+        prints=[(text, len(nodes)) for text, nodes in trace.prints],
+        without=[x for x in trace.without if x._op is None and x._grad is None and x not in trace.local],
     )
+
+
+def _leaves(trace: Trace, holder: Value, node: Value | None) -> bool:
+    """Whether this is a gradient that somebody outside finds changed."""
+    return node is not trace.held.get(holder) and holder not in trace.local
 
 
 def _checked(f: Callable[..., Any], x: Any) -> Any:

@@ -59,8 +59,9 @@ class Op:
     name, evaluate: the forward rule on NumPy arrays, `evaluate(*arrays, **attrs)`; it defines the op.
     doc: one line with shapes. notation: how it is written. shape: `shape(*inputs, **attrs)` gives the shape of
     the result from objects with `.shape` and `.dtype`, or raises ShapeError. dtype: likewise its dtype (by default that
-    of the inputs, promoted). domains, samples: where and how tests may call it. lower: how one element of it is
-    computed inside a compiled loop.
+    of the inputs, promoted). domains, samples: where and how tests may call it. lower: how a compiled function computes
+    it, `lower(g, result, *inputs, **attrs)` (see `core/lowering.py`); an elementwise op may leave it out if the
+    compiler knows a function of its name.
     """
 
     # Plain classes and not dataclasses: there are some hundred records, and making their classes is felt at import.

@@ -24,7 +24,7 @@ from backlit.core.numbers import (
     strong,
 )
 from backlit.core.op import Attrs, Op
-from backlit.core.site import IS_LIBRARY
+from backlit.core.site import IS_LIBRARY, user_frame
 from backlit.core.state import SPECIAL, Mode, current_mode
 from backlit.core.value import INACTIVE, NO_ATTRS, NO_EXTRA, Extra, Value, constant, next_serial
 
@@ -96,6 +96,20 @@ def as_constant(arg: Any, beside: np.dtype[Any] | None = None) -> Value:
     if from_user.ndim and not is_frozen(arg if isinstance(arg, np.ndarray) else from_user):
         from_user = np.array(from_user)
     return constant(stored(from_user))
+
+
+def constant_here(data: Any) -> Value:
+    """A constant with the site of the user's line that runs, from stored data.
+
+    One that a call on this line makes for itself, such as an array that a layer was given, is marked as a part of it.
+    """
+    node = constant(data)
+    frame = user_frame(1)
+    node._code, node._lasti = frame.f_code, frame.f_lasti
+    scope = current_mode().scope if SPECIAL else None
+    if scope is not None and scope.code is frame.f_code and scope.lasti == frame.f_lasti:
+        node._own_extra().scope = scope
+    return node
 
 
 _new = object.__new__
@@ -173,6 +187,10 @@ def _mark(node: Value, inputs: tuple[Value, ...], mode: Mode) -> None:
     if mode.scope is not None or mode.because is not None:
         extra = node._own_extra()
         extra.scope, extra.because = mode.scope, mode.because
+        if mode.scope is not None:
+            made = node._grad is not INACTIVE and mode.recording, node._serial
+            if made > mode.scope.newest:
+                mode.scope.newest = made
     if not mode.recording and mode.trace is not None:
         node._grad = INACTIVE  # but what it was computed by and from is what will be compiled
     elif not mode.recording:

@@ -16,22 +16,31 @@ from typing import NamedTuple
 
 _ROOT = os.path.dirname(os.path.dirname(__file__))
 _FLOORS = ("core", "ops", "autodiff", "compiler", "nn", "optim", "explain", "draw")
-_OF_TRAINING = ("fit", "settings", "state", "run", "nudge", "replay", "stepping", "specs")  # the others are programs, told line by line
+# The others of that floor are programs, told line by line.
+_OF_TRAINING = ("fit", "settings", "state", "compiled", "run", "nudge", "replay", "stepping", "specs")
 _LIBRARY = (
     *(os.path.join(_ROOT, floor, "") for floor in _FLOORS),
     *(os.path.join(_ROOT, "training", f"{name}.py") for name in _OF_TRAINING),
 )
 
 
-class _IsLibrary(dict[CodeType, bool]):
-    """Whether code belongs to the library's own floors and not to its user; found out once for each code object."""
+class _IsOf(dict[CodeType, bool]):
+    """Whether code stands in one of some files or folders; found out once for each code object."""
+
+    def __init__(self, places: tuple[str, ...]) -> None:
+        super().__init__()
+        self._places = places
 
     def __missing__(self, code: CodeType) -> bool:
-        known = self[code] = code.co_filename.startswith(_LIBRARY)
+        known = self[code] = code.co_filename.startswith(self._places)
         return known
 
 
-IS_LIBRARY = _IsLibrary()
+IS_LIBRARY = _IsOf(_LIBRARY)
+"""Whether code belongs to the library's own floors and not to its user."""
+
+IS_TRAINING = _IsOf((os.path.join(_ROOT, "training", ""),))
+"""Whether code trains: then what it computes is not what it gives back, as in `run = fit(model, data)`."""
 
 
 class Site(NamedTuple):

@@ -6,25 +6,47 @@ and only when it is not is the thread's own `Mode` looked up.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from contextvars import ContextVar
+from types import CodeType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from backlit.core.site import IS_LIBRARY, IS_TRAINING
 
 if TYPE_CHECKING:
     from backlit.core.value import Value
 
 
 class Scope:
-    """One call of a composite function, such as one `softmax`: its nodes can be shown folded under this name."""
+    """One call of a composite function, such as one `softmax`: its nodes can be shown folded under this name.
 
-    __slots__ = ("name", "parent")
+    path: of a module, where it stands in the one that it is a part of, such as `layers.0`. has_steps: whether an
+    explanation shows the steps inside, as for a module made of modules, and not the whole as one. code, lasti: the
+    user's instruction that the library opened it for; None if the user did. is_aside: whether that gives back something
+    else than what is computed here, as `fit` does. newest: whether a gradient flows to the
+    node that was made last in it, and the number of that node; is_open: whether more may come.
+    """
 
-    def __init__(self, name: str, parent: Scope | None = None) -> None:
-        self.name = name
-        self.parent = parent
+    __slots__ = ("code", "has_steps", "is_aside", "is_open", "lasti", "name", "newest", "parent", "path")
+
+    def __init__(self, name: str, parent: Scope | None = None, path: str = "", has_steps: bool = False) -> None:
+        self.name, self.parent, self.path, self.has_steps = name, parent, path, has_steps
+        self.code: CodeType | None = None
+        self.lasti = 0
+        self.is_aside = False
+        self.newest = False, -1
+        self.is_open = True
+
+    def close(self) -> None:
+        """Note that no more is made in it; what was, was made in the one around it, too."""
+        self.is_open = False
+        if self.parent is not None and self.newest > self.parent.newest:
+            self.parent.newest = self.newest
 
     def __str__(self) -> str:
-        return f"{self.parent}/{self.name}" if self.parent else self.name
+        own = f"{self.path} ({self.name})" if self.path else self.name
+        return f"{self.parent}/{own}" if self.parent else own
 
     def __repr__(self) -> str:
         return f"Scope({str(self)!r})"
@@ -100,6 +122,9 @@ class mode:  # noqa: N801  (used like a function: `with mode(...)`)
     def __exit__(self, *_: object) -> None:
         _MODE.reset(self._token)
         SPECIAL.pop()
+        opened = self._changes.get("scope")
+        if opened is not None:
+            opened.close()
 
 
 def because(base: Mode, reason: Because) -> None:
@@ -110,6 +135,18 @@ def because(base: Mode, reason: Because) -> None:
 def tracing() -> Tracing | None:
     """The trace that runs in this thread, if one does."""
     return _MODE.get().trace if SPECIAL else None
+
+
+def call_scope(name: str, path: str = "", has_steps: bool = False) -> mode:
+    """Put what the library makes inside the `with` block, for the line of the user's that runs, under a name."""
+    opened = Scope(name, _MODE.get().scope, path, has_steps)
+    frame = sys._getframe(1)
+    if IS_LIBRARY[frame.f_code]:
+        while IS_LIBRARY[frame.f_code] and frame.f_back is not None:
+            opened.is_aside |= IS_TRAINING[frame.f_code]
+            frame = frame.f_back
+        opened.code, opened.lasti = frame.f_code, frame.f_lasti
+    return mode(scope=opened)
 
 
 def scope(name: str) -> mode:

@@ -18,6 +18,7 @@ from backlit.core import dtypes
 from backlit.core.errors import ConversionError, GraphError, ShapeError, TracedValueError
 from backlit.core.numbers import Abstract, Shape, as_data, dtype_of, exposed, shape_of
 from backlit.core.site import IS_LIBRARY, Site, site_of, user_frame
+from backlit.core.standing import is_inner, standing
 from backlit.core.state import SPECIAL, Because, Scope, tracing
 
 if TYPE_CHECKING:
@@ -290,9 +291,12 @@ class Value:
 
     @property
     def label(self) -> str | None:
-        """What to call it: its name, or the variable that it was assigned to."""
+        """What to call it: its name, or the variable that it was assigned to.
+
+        A variable that a call of the library was assigned to names what that gave back, and not what that is made of.
+        """
         name = self.name
-        if name is None and (site := self.site) is not None:
+        if name is None and not is_inner(current(self)) and (site := self.site) is not None:
             name = site.variable
         return name
 
@@ -538,7 +542,8 @@ def describe(value: Value) -> str:
     >>> describe(Value(1.0, name="w"))[:4]
     '`w`,'
     """
-    label, node = value.label, current(value)
+    node = current(value)
+    label = value.label or standing(node)
     if node._op is not None:
         made = f"made by {node._op.name}" if label else f"a value made by {node._op.name}"
     else:

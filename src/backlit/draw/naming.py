@@ -7,7 +7,7 @@ from typing import Any
 
 from backlit.core.numbers import shape_of
 from backlit.core.site import Site, site_of
-from backlit.core.state import Scope
+from backlit.core.standing import is_inner, module_of
 from backlit.core.value import INACTIVE, Value, current
 from backlit.draw.amounts import amount
 from backlit.draw.folding import CONSTANTS, EARLIER, LINE, SCOPE, SINGLE, VARIABLES, Group
@@ -24,10 +24,15 @@ class Names:
         self._sites: dict[tuple[int, int], Site] = {}
 
     def own(self, node: Value) -> str | None:
-        """The user's name for it: the one it was given, or that of the variable it was assigned to."""
+        """The user's name for it: the one it was given, or that of the variable it was assigned to.
+
+        Of what a call of the library is made of, the results of modules are called by their paths.
+        """
         if node not in self._own:
             name = self._given.get(node) or node._extra.name
-            if name is None and (node._op is not None or node._grad is not INACTIVE):
+            if name is None and is_inner(node):
+                name = None if (module := module_of(node)) is None else module.path
+            elif name is None and (node._op is not None or node._grad is not INACTIVE):
                 site = self.site(node)
                 name = None if site is None else site.variable
             self._own[node] = name
@@ -46,8 +51,7 @@ class Names:
         """What each group is called. Those without a name are t1, t2, … (computed), v1, … (variables), c1, … (arrays
         that do not vary); a number that does not vary is called by its digits."""
         taken: set[str] = set()
-        shared = self._of_their_result(groups)
-        given = [self._of_user(group, shared) for group in groups]
+        given = [self._of_user(group) for group in groups]
         found = [None if name is None else (_distinct(name, taken), True) for name in given]
         counts = {"t": 0, "v": 0, "c": 0}
         labels = []
@@ -66,30 +70,13 @@ class Names:
             labels.append(label)
         return labels
 
-    def _of_user(self, group: Group, shared: set[Value]) -> str | None:
-        if group.kind in (SINGLE, SCOPE, LINE) and group.last not in shared:
+    def _of_user(self, group: Group) -> str | None:
+        if group.kind in (SINGLE, SCOPE, LINE):
             return self.own(group.last)
         if group.kind == VARIABLES:
             names = {self.own(node) for node in group.members}
             return names.pop() if len(names) == 1 else None
         return None
-
-    def _of_their_result(self, groups: Sequence[Group]) -> set[Value]:
-        """Inner nodes of a composite: the variable that its call is assigned to is the name of its last node alone."""
-        last: dict[tuple[int, int, Scope], Value] = {}
-        made: list[tuple[tuple[int, int, Scope], Value]] = []
-        for group in groups:
-            node = group.last
-            scope = node._extra.scope
-            if scope is None or node._code is None:
-                continue
-            while scope.parent is not None:
-                scope = scope.parent
-            key = (id(node._code), node._lasti, scope)
-            made.append((key, node))
-            if key not in last or last[key]._serial < node._serial:
-                last[key] = node
-        return {node for key, node in made if last[key] is not node and node._extra.name is None}
 
     def in_formulas(self, groups: Sequence[Group], labels: Sequence[Label]) -> dict[Value, str]:
         """The names by which formulas speak of nodes; numbers that do not vary are left out."""

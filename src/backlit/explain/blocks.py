@@ -86,9 +86,12 @@ def scopes_of(node: Value) -> list[Scope]:
 
 
 def scope_between(node: Value, user: Value) -> Scope | None:
-    """The outermost composite that the user of a node lies in and the node itself does not; None if there is none."""
+    """The outermost composite that the user of a node lies in and the node itself does not; None if there is none.
+
+    A module that is made of modules, or written by the user, is not folded: its parts are the steps.
+    """
     mine = {id(scope) for scope in scopes_of(node)}
-    return next((scope for scope in scopes_of(user) if id(scope) not in mine), None)
+    return next((scope for scope in scopes_of(user) if id(scope) not in mine and not scope.has_steps), None)
 
 
 def members(flow: Flow, scope: Scope) -> list[Value]:

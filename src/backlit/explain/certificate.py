@@ -32,6 +32,7 @@ from backlit.autodiff.reverse import seed_for
 from backlit.core.errors import GraphError, NonFiniteError, TracedValueError
 from backlit.core.files import write_whole
 from backlit.core.numbers import Abstract, shape_of
+from backlit.core.standing import standing
 from backlit.core.value import INACTIVE, Value, as_user_sees, current, describe
 from backlit.core.walk import toposort
 from backlit.explain.checker import SCHEMA, Verdict, judge
@@ -287,8 +288,8 @@ class _Writer:
 def _label(node: Value) -> str:
     """The name of a node, or the piece of source that made it; empty for constants without a name."""
     shown = as_user_sees(node)
-    if shown.label is not None:
-        return shown.label
+    if (label := shown.label or (standing(node) if node._op is not None else None)) is not None:
+        return label
     site = shown.site
     if node._op is not None and site is not None and site.source and len(site.source) <= LONGEST:
         return site.source

@@ -72,7 +72,7 @@ def units_of(flow: Flow, opened: bool) -> list[Unit]:
 
 def _folded(flow: Flow, node: Value, within: set[int], count: int) -> Unit | None:
     for scope in scopes_of(node):
-        if id(scope) in within:
+        if id(scope) in within or scope.has_steps:
             continue
         inside = members(flow, scope)
         results = exits(flow, inside)

@@ -10,6 +10,7 @@ import numpy as np
 from backlit.core import dtypes
 from backlit.core.numbers import Abstract, dtype_of, shape_of
 from backlit.core.op import Op
+from backlit.core.standing import standing
 from backlit.core.value import INACTIVE, Value, as_user_sees, describe, inputs_of
 from backlit.core.walk import by_serial
 from backlit.explain.answer import Finding
@@ -135,8 +136,10 @@ def _called(x: Value) -> str:
     """`h`, or the source text of what was computed, or its op and line."""
     shown = as_user_sees(x)
     site = shown.site
-    if shown.label or (site is not None and site.source and len(site.source) <= LONGEST and x._op is not None):
-        return f"`{shown.label or (site and site.source)}`"
+    if label := shown.label or standing(x):
+        return f"`{label}`"
+    if site is not None and site.source and len(site.source) <= LONGEST and x._op is not None:
+        return f"`{site.source}`"
     return describe(shown)
 
 

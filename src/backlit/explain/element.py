@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from backlit.core.numbers import quietly, shape_of
+from backlit.core.standing import module_of
 from backlit.core.value import INACTIVE, Value, as_user_sees, inputs_of
 from backlit.explain import chain
 from backlit.explain.answer import Finding, Line, Sum
@@ -289,5 +290,6 @@ def _place_text(fork: Sequence[Hop]) -> str:
     spot = spot_of(fork[0].result)
     if spot is None or len(fork) > 1:
         return ""
-    place = f"{spot.file}:{spot.line}"
+    module = module_of(fork[0].result)
+    place = f"{'' if module is None else f'of a {module.name}, '}{spot.file}:{spot.line}"
     return f" ({place}, {spot.text})" if 0 < len(spot.text) <= _LONGEST_LINE else f" ({place})"

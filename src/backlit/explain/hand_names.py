@@ -12,6 +12,7 @@ import numpy as np
 from backlit.core.errors import ConversionError, DtypeError, GraphError
 from backlit.core.numbers import Abstract, shape_of
 from backlit.core.site import site_of
+from backlit.core.standing import is_inner
 from backlit.core.state import Scope
 from backlit.core.value import INACTIVE, Value, as_user_sees, current, describe
 from backlit.core.walk import reachable, toposort
@@ -34,7 +35,7 @@ def label_of(node: Value) -> str | None:
     """The name of a node of a graph: its own, or that of the variable it was assigned to."""
     owner = node._extra.owner
     name = node._extra.name or (owner._extra.name if owner is not None else None)
-    if name is None and node._code is not None:
+    if name is None and node._code is not None and not is_inner(node):
         name = site_of(node._code, node._lasti).variable
     return name
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -20,7 +20,7 @@ from backlit.explain.formula import number_text
 from backlit.explain.health_findings import Finding
 from backlit.explain.health_plateau import STANDS, plateau_of, slope_left
 from backlit.explain.health_rows import GATE, Row, Rows, gather, is_learned
-from backlit.explain.health_units import Units, units_of
+from backlit.explain.health_units import ENOUGH, Units, units_of
 from backlit.explain.naming import Spot
 
 SCHEMA = "backlit.health/1"
@@ -35,7 +35,8 @@ class Layer:
     label: what it is called. op: how it was computed ("" for a variable). scope: the composite or layer it belongs to.
     shape: of the array, or (number of scalars,). depth: how many layers lie below. activation, gradient: root mean
     squares of what it computed and of the gradient by it. units: how many; dead, saturated: the numbers of those
-    that pass nothing back for any example; blocked: the share of all elements that pass nothing back (None where
+    that pass nothing back for any example; examples: how many there were (of few it shows no more than that the unit
+    is off for them); blocked: the share of all elements that pass nothing back (None where
     that is not asked). update: the size of an update beside that of the weights, for a parameter.
     """
 
@@ -53,6 +54,7 @@ class Layer:
     update: float | None = None
     spot: Spot | None = None
     kind: str = ""
+    examples: int = 0
 
 
 @dataclass(frozen=True)
@@ -95,8 +97,9 @@ def health(loss: Value, optimizer: Any = None, learning_rate: float | None = Non
     """What a backward pass from this loss looks like in every layer, and what is wrong with it, in plain words.
 
     Found are NaN and infinities, dead and saturated units, plateaus, symmetric units, vanishing and exploding
-    gradients, and steps too large or too small. learning_rate: of plain gradient descent, for the last; or
-    optimizer: an object with a `learning_rate` (or `lr`). Gradients that are held in `.grad` stay as they are.
+    gradients, and steps too large or too small. Of a unit that is off on all rows it is said that it is dead if there
+    are 100 of them or more; of fewer, that it is off for these. learning_rate: of plain gradient descent, for the
+    steps; or optimizer: an object with a `learning_rate` (or `lr`). Gradients held in `.grad` stay as they are.
 
     Raises ShapeError if the loss is no scalar, GraphError if it depends on nothing that can be differentiated.
     Cost: less than two backward passes.
@@ -174,6 +177,8 @@ def _found(
     standing: list[Finding] = []
     if left <= STANDS:
         standing = findings.plateau(plateau_of(loss, rows, cts, order), loss, left, is_blocked)
+    if not standing:  # a unit that is off for a few rows, while the net learns, is no great matter
+        found = [each if each.is_certain else replace(each, severity=each.severity / 2) for each in found]
     if any(finding.kind == "plateau" for finding in standing):
         return found + standing  # pulls that cancel on their way back do not vanish
     return found + standing + findings.vanishing(findings.along(rows, cts))
@@ -205,6 +210,7 @@ def _layer(row: Row, units: Units | None, update: dict[int, float]) -> Layer:
         update=update.get(id(row)),
         spot=row.spot,
         kind="parameter" if row.is_leaf else "layer" if row.kind else "",
+        examples=0 if units is None else units.examples,
     )
 
 
@@ -257,7 +263,7 @@ def _table(layers: Sequence[Layer]) -> list[str]:
         blocked = "" if layer.blocked is None else f"{100 * layer.blocked:.0f} %"
         if layer.dead or layer.saturated:
             blocked += f", {len(layer.dead or layer.saturated)} of {layer.units} " + (
-                "dead" if layer.dead else "saturated"
+                "saturated" if not layer.dead else "dead" if layer.examples >= ENOUGH else "off"
             )
         update = "" if layer.update is None else number_text(layer.update, 2)
         rows.append(

@@ -15,7 +15,7 @@ from backlit.core.value import Value, inputs_of
 from backlit.explain.formula import number_text
 from backlit.explain.health_plateau import Plateau
 from backlit.explain.health_rows import GATE, MIX, SQUASH, Row, Rows, label_of, rms
-from backlit.explain.health_units import Units
+from backlit.explain.health_units import ENOUGH, Units
 from backlit.explain.naming import Spot, spot_of
 
 FAR = 1e3  # the gradient vanishes or explodes if it changes by more than this factor on its way back
@@ -31,6 +31,7 @@ class Finding:
     kind: "nonfinite", "dead", "saturated", "plateau", "flat", "symmetric", "zero", "vanishing", "exploding" or "step".
     severity: from 0 to 100. text, remedy: in words. label, spot: of the node it is about. units, rows: the numbers of
     the units and of the examples concerned, from 0. factor: by which a gradient shrinks or grows, where that is it.
+    is_certain: False for units of which no more is known than that they are off for the few rows of a batch.
     """
 
     kind: str
@@ -42,6 +43,7 @@ class Finding:
     units: tuple[int, ...] = ()
     rows: tuple[int, ...] = ()
     factor: float | None = None
+    is_certain: bool = True
 
 
 def _n(x: float) -> str:
@@ -85,33 +87,41 @@ def _nonfinite(row: Row, text: str) -> Finding:
 
 
 def dead(row: Row, units: Units) -> list[Finding]:
-    """Units behind a gate that no example of the batch opens."""
+    """Units behind a gate that no example of the batch opens; of few examples it is not said that they are dead."""
     if row.kind != GATE or not units.blocked or units.examples < 2:
         return []
     assert row.first._op is not None
     op, many = row.first._op.name, len(units.blocked) > 1
     share = len(units.blocked) / units.count
+    is_dead = units.are_dead
+    state = "dead" if is_dead else f"off for all {units.examples} rows of this batch"
     if units.count == 1:
-        which = f"`{row.label}` is dead"
+        which = f"`{row.label}` is {state}"
     else:
         named = f" ({', '.join(f'`{name}`' for name in units.names)})" if units.names and not many else ""
         which = (
             f"Unit{'s' * many} {some(units.blocked)}{named} of the {units.count} of `{row.label}` "
-            f"{'are' if many else 'is'} dead"
+            f"{'are' if many else 'is'} {state}"
         )
     most = max(units.extremes)
     text = (
-        f"{which}: on all {units.examples} examples what comes into {op} is never above "
+        f"{which}: {f'on all {units.examples} examples ' if is_dead else ''}what comes into {op} is never above "
         f"{_n(most) if most < 0 else '0'}, so {op} passes nothing on and no gradient comes back. "
         f"The weights before {'them' if many else 'it'} get a gradient of exactly 0, so they cannot move "
         "unless another batch opens the way."
     )
+    if not is_dead:
+        text += f" If these are all the rows there are, {'they are' if many else 'it is'} dead."
     remedy = (
         "Start again with another seed or smaller weights and a bias a little above 0, or a smaller "
         "learning rate; or use "
         "leaky_relu, which passes a little back."
     )
-    return [Finding("dead", 30.0 + 65.0 * math.sqrt(share), text, remedy, row.label, row.spot, units.blocked)]
+    if not is_dead:
+        more = f"Ask again with more rows, {ENOUGH} or all. If none opens {'them' if many else 'it'}: "
+        remedy = more + remedy[0].lower() + remedy[1:]
+    severity = 30.0 + 65.0 * math.sqrt(share)
+    return [Finding("dead", severity, text, remedy, row.label, row.spot, units.blocked, is_certain=is_dead)]
 
 
 def saturated(row: Row, units: Units, order: Sequence[Value]) -> list[Finding]:

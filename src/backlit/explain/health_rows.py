@@ -16,6 +16,7 @@ import numpy as np
 
 from backlit.core.numbers import dtype_of, quietly
 from backlit.core.op import ONE, Elementwise, Linear, Op
+from backlit.core.standing import standing
 from backlit.core.value import INACTIVE, Parameter, Value, as_user_sees, inputs_of
 from backlit.explain.naming import Spot, spot_of
 
@@ -59,7 +60,7 @@ class Row:
 def label_of(node: Value) -> str:
     """What to call a node: its name or variable, else the source that made it, else its op."""
     shown = as_user_sees(node)
-    if (label := shown.label) is not None:
+    if (label := shown.label or standing(node)) is not None:
         return label
     if node._op is None:
         return "a variable"

@@ -17,6 +17,7 @@ from backlit.core.value import INACTIVE, Value, inputs_of
 from backlit.explain.health_rows import GATE, SQUASH, Row, is_learned, kind_of, label_of, steepest
 
 SATURATED = 0.02  # of the steepest slope
+ENOUGH = 100  # rows: a unit that is on for 1 in 20 stays off on all of so many with a probability of 0.6 %
 _ADDITIVE = ("add", "subtract", "negative", "sum", "identity", "positive")
 
 
@@ -35,6 +36,11 @@ class Units:
     share: float
     extremes: tuple[float, ...] = ()
     names: tuple[str, ...] = ()
+
+    @property
+    def are_dead(self) -> bool:
+        """Whether what is blocked was seen on so many examples that it is called dead, and not just off for them."""
+        return self.examples >= ENOUGH
 
 
 def units_of(row: Row) -> Units | None:

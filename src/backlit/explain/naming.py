@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from backlit.core.numbers import shape_of
+from backlit.core.standing import is_inner, standing
 from backlit.core.state import Scope
-from backlit.core.value import INACTIVE, Value, as_user_sees, inputs_of
+from backlit.core.value import INACTIVE, NO_EXTRA, Value, as_user_sees, inputs_of
 from backlit.explain.blocks import Index
 from backlit.explain.flow import Flow
 from backlit.explain.formula import number_text
@@ -46,7 +48,8 @@ class Names:
         for node in flow.order:
             if node._code is not None and node._op is not None:
                 self._repeats.setdefault((node._code, node._lasti, node._op), []).append(node)
-        self._unnamed = 0
+        for name, node in first_named(flow.order).items():
+            self.rename(node, name)
 
     def __getitem__(self, node: Value) -> str:
         found = self._known.get(node)
@@ -62,16 +65,18 @@ class Names:
 
     def _new(self, node: Value) -> str:
         shown = as_user_sees(node)
-        if node._op is None and node._grad is INACTIVE and shown.label is None:
-            return number_text(node._data)
-        inner = _inside(self._flow, node)
-        if inner is None and shown.label is not None:
-            return shown.label
-        if inner is not None and shown.name is None:
-            assert node._op is not None
-            return f"{node._op.name} in {inner.name}"
         if shown.name is not None:
             return shown.name
+        if is_nameless(node):
+            return number_text(node._data)
+        if (place := standing(node)) is not None:
+            return place
+        inner = _inside(self._flow, node)
+        if inner is not None:
+            assert node._op is not None
+            return f"{node._op.name} in {inner.name}"
+        if shown.label is not None:
+            return shown.label
         site = shown.site
         if site is not None and site.source and len(site.source) <= LONGEST and node._op is not None:
             return site.source
@@ -80,11 +85,20 @@ class Names:
         return "" if node._op is None else node._op.name
 
     def _distinct(self, name: str, node: Value) -> str:
-        repeats = self._repeats.get((node._code, node._lasti, node._op), ())
-        if len(repeats) > 1 and name:
-            name = name if simple(name) else f"({name})"
-            return self._free(f"{name}#{_position(node, repeats)}")
+        if name and as_user_sees(node).name is None:
+            alike = self._alike(node)
+            if len(alike) > 1:
+                name = name if simple(name) else f"({name})"
+                return self._free(f"{name}#{_position(node, alike)}")
         return self._free(name or "v1")
+
+    def _alike(self, node: Value) -> Sequence[Value]:
+        """The nodes that the same line made by the same op and at the same place of a call, in a loop for example."""
+        repeats = self._repeats.get((node._code, node._lasti, node._op), ())
+        if len(repeats) < 2:
+            return repeats
+        place = standing(node)
+        return [each for each in repeats if as_user_sees(each).name is None and standing(each) == place]
 
     def _free(self, name: str) -> str:
         if name not in self._taken:
@@ -97,12 +111,28 @@ class Names:
 
     def turn(self, node: Value) -> tuple[int, int]:
         """Which of how many times the line of a node was run: (3, 12) in the third of twelve time steps."""
-        repeats = self._repeats.get((node._code, node._lasti, node._op), ())
-        return (_position(node, repeats), len(repeats)) if len(repeats) > 1 else (1, 1)
+        alike = self._alike(node)
+        return (_position(node, alike), len(alike)) if len(alike) > 1 and any(x is node for x in alike) else (1, 1)
 
     def element(self, node: Value, index: Index) -> str:
         """`W[3, 5]`, `loss`, `(x @ W)[17, 5]`."""
         return at(self[node], index)
+
+
+def is_nameless(node: Value) -> bool:
+    """Whether it is a number or an array that does not vary and that nothing is known to call by but its numbers."""
+    if node._op is not None or node._grad is not INACTIVE or as_user_sees(node).label is not None:
+        return False
+    return not shape_of(node._data) or not is_inner(node)
+
+
+def first_named(order: Sequence[Value]) -> dict[str, Value]:
+    """The nodes that were given a name, by that name; of several the first, which keeps it as it is."""
+    found: dict[str, Value] = {}
+    for node in order:
+        if node._extra is not NO_EXTRA and (name := as_user_sees(node).name) is not None:
+            found.setdefault(name, node)
+    return found
 
 
 def _position(node: Value, nodes: Sequence[Value]) -> int:
@@ -111,9 +141,9 @@ def _position(node: Value, nodes: Sequence[Value]) -> int:
 
 
 def _inside(flow: Flow, node: Value) -> Scope | None:
-    """The composite of which a node is an inner part and not the result; None if there is none."""
+    """The scope that the user opened of which a node is an inner part and not the result; None if there is none."""
     scope = node._extra.scope
-    if scope is None or node._op is None:
+    if scope is None or scope.code is not None or node._op is None:
         return None
     uses = flow.uses.get(node, [])
     if not uses:

@@ -12,12 +12,14 @@ import numpy as np
 from backlit.autodiff.reverse import seed_for
 from backlit.core.errors import GraphError, IndexingError, TracedValueError
 from backlit.core.numbers import Abstract, dtype_of, quietly, shape_of
+from backlit.core.standing import standing
+from backlit.core.state import Scope
 from backlit.core.value import INACTIVE, NO_EXTRA, Value, as_user_sees, current, describe, inputs_of
 from backlit.core.walk import toposort
 from backlit.explain.cotangents import cotangents_of, node_of
 from backlit.explain.formula import number_text
 from backlit.explain.ledger import Path, PathLedger, PathStep, Steps
-from backlit.explain.naming import Spot, at, simple, spot_of
+from backlit.explain.naming import Spot, at, first_named, simple, spot_of
 from backlit.explain.path_blocks import Block, Blocks, blocks_of
 from backlit.explain.path_graph import Place, Web, web_of
 from backlit.explain.path_search import Route, heaviest, product, remainder, totals
@@ -26,7 +28,13 @@ _LONGEST = 28  # a longer piece of source is not used as a name
 
 
 def paths(
-    output: Value, x: Value, top: int = 10, index: int | tuple[int, ...] | None = None, by: str | None = None
+    output: Value,
+    x: Value | None = None,
+    top: int = 10,
+    index: int | tuple[int, ...] | None = None,
+    by: str | None = None,
+    *,
+    of: Value | None = None,
 ) -> PathLedger:
     """The derivative of a scalar by `x` as a sum over paths: the `top` heaviest, and all others as an exact remainder.
 
@@ -34,20 +42,26 @@ def paths(
     the product of the local partials on it. How many there are, what they add up to and how far they cancel is computed
     node by node and never by walking them, and the heaviest are found in order, so that 10^30 paths are as good as ten.
 
+    It is asked as `paths(output, x)`, or as `why` is, `paths(x, of=output)`.
+
     index: which element of an array `x`. by: "elements" opens arrays into their elements, each a node; "arrays" takes
     every edge as a linear map between arrays, and what a path adds as an array (or its element at `index`).
     By default arrays are opened if there is an index, or `x` is a scalar, and they are small.
 
-    Raises ShapeError if the output is no scalar, GraphError if `x` is a constant or the arrays are too large to open,
-    IndexingError for an index outside. Cost: linear in the graph, and for each path listed in its length; for
-    "arrays" a pull-back for each edge of the paths listed, and of all paths if they are few.
+    Raises ShapeError if the output is no scalar, GraphError if `x` is a constant, if one of the two is missing or no
+    value, or if the arrays are too large to open, IndexingError for an index outside. Cost: linear in the graph, and
+    for each path listed in its length; for "arrays" a pull-back for each edge of the paths listed, and of all paths if
+    they are few.
 
     >>> x = Value(3.0, name="x")
     >>> y = x * x
     >>> ledger = paths(y + x * 4.0, x)
     >>> ledger.count, [path.product for path in ledger], ledger.gradient
     (3, [4.0, 3.0, 3.0], 10.0)
+    >>> paths(x, of=y).gradient
+    6.0
     """
+    output, x = _asked(output, x, of)
     root = current(output)
     if type(root._data) is Abstract:
         raise TracedValueError("paths: the output has no number yet, its function is being traced.")
@@ -73,6 +87,19 @@ def paths(
     cts = cotangents_of(root, seed, order)
     found = quietly(blocks_of, root, seed, node, order, cts, top, element)
     return _by_arrays(root, node, labels, found, cts.get(node), element)
+
+
+def _asked(first: Value, second: Value | None, of: Value | None) -> tuple[Value, Value]:
+    """The output and the variable, whichever way they were given."""
+    if (second is None) == (of is None):
+        given = "is missing" if of is None else "was given twice, by its place and as `of`"
+        raise GraphError(f"paths: the output {given}. Write paths(output, x), or paths(x, of=output).")
+    output, x = (first, second) if of is None else (of, first)
+    for name, thing in (("output", output), ("x", x)):
+        if not isinstance(thing, Value):
+            raise GraphError(f"paths: {name} is {type(thing).__name__} {thing!r:.40}, and no value of a graph.")
+    assert x is not None
+    return output, x
 
 
 def _element(x: Value, shape: tuple[int, ...], index: int | tuple[int, ...] | None) -> int | None:
@@ -126,13 +153,14 @@ class _Labels:
 
     def _name_all(self) -> None:
         """Number those that share a name, in the order in which they were made. One look at each line of source."""
-        results = {node._extra.scope: node for node in self._order if node._extra.scope is not None}
+        results = {node._extra.scope: node for node in self._order if _is_users(node._extra.scope)}
         by_site: dict[Any, str] = {}
         names: dict[Value, str] = {}
         counts: dict[str, int] = {}
         for node in self._order:
             scope = node._extra.scope
-            if scope is not None and results[scope] is not node and node._op is not None:
+            if _is_users(scope) and results[scope] is not node and node._op is not None and node._extra.name is None:
+                assert scope is not None
                 name = f"{node._op.name} in {scope.name}"
             elif node._extra is NO_EXTRA and node._code is not None:
                 key = (node._code, node._lasti, node._op)
@@ -143,8 +171,12 @@ class _Labels:
                 name = _name(node)
             names[node] = name
             counts[name] = counts.get(name, 0) + 1
-        turns: dict[str, int] = {}
+        given = first_named(self._order)
+        turns = dict.fromkeys(given, 1)
         for node, name in names.items():
+            if given.get(name) is node:
+                self._known[node] = name
+                continue
             turns[name] = turn = turns.get(name, 0) + 1
             is_number = node._op is None and node._grad is INACTIVE
             if counts[name] > 1 and not is_number:
@@ -152,9 +184,14 @@ class _Labels:
             self._known[node] = name
 
 
+def _is_users(scope: Scope | None) -> bool:
+    """Whether a node lies directly in a scope that the user opened, and not a call of the library."""
+    return scope is not None and scope.code is None
+
+
 def _name(node: Value) -> str:
     shown = as_user_sees(node)
-    if (label := shown.label) is not None:
+    if (label := shown.label or standing(node)) is not None:
         return label
     if node._op is None:
         return number_text(node._data) if node._grad is INACTIVE else "x"

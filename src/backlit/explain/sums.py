@@ -11,12 +11,12 @@ import numpy as np
 from backlit.autodiff.rules import contribution
 from backlit.core.numbers import dtype_of, quietly, shape_of, strong
 from backlit.core.op import Elementwise, Linear
-from backlit.core.value import INACTIVE, Value, as_user_sees, constant, inputs_of, leaf
+from backlit.core.value import Value, constant, inputs_of, leaf
 from backlit.explain.answer import Group, Sum, Term
 from backlit.explain.blocks import Hop, Index, hops
 from backlit.explain.flow import Flow
 from backlit.explain.formula import Formula, number_text, partial_formula
-from backlit.explain.naming import Names, at, partial_by, spot_of
+from backlit.explain.naming import Names, at, is_nameless, partial_by, spot_of
 from backlit.ops.linear_algebra import MATMUL
 
 MOST_DECODED = 20  # so many operands of listed terms are named in one evaluation
@@ -149,7 +149,7 @@ def local_formula(hop: Hop, k: int, names: Names) -> Formula | None:
             continue
         data = np.broadcast_to(np.asarray(node._data), shape)[where]
         number = float(data) if data.dtype == np.float64 else data
-        if node._op is None and node._grad is INACTIVE and as_user_sees(node).label is None:
+        if is_nameless(node):
             stand_ins[node] = constant(number)
             continue
         stand_ins[node] = leaf(number)
@@ -180,7 +180,7 @@ def _operands(hop: Hop, ks: list[int], names: Names) -> list[str]:
     if len(factors) != 1 or len(op.transposes) <= factors[0] or op.transposes[factors[0]] is None:
         return ["1" if hop.local[k] == 1.0 else "" for k in ks] if not factors else nothing
     other = inputs[factors[0]]
-    if other._op is None and other._grad is INACTIVE and as_user_sees(other).label is None:
+    if is_nameless(other):
         return nothing  # a constant without a name
     if op is MATMUL and all(len(shape_of(x._data)) == 2 for x in inputs):  # a fast path of what follows
         reached = [hop.index(k) for k in ks]

@@ -15,7 +15,8 @@ import backlit.autodiff.reverse  # gives values their backward()
 import backlit.ops.face  # noqa: F401  gives values their operators
 from backlit.core.dtypes import as_dtype
 from backlit.core.errors import DataError, DomainError, DtypeError, GraphError, ShapeError
-from backlit.core.state import scope, tracing
+from backlit.core.site import IS_LIBRARY
+from backlit.core.state import call_scope, tracing
 from backlit.core.value import Buffer, Parameter, Value, describe
 from backlit.ops.casting import ASTYPE
 from backlit.ops.creation import asarray
@@ -49,7 +50,7 @@ class Module:
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         module = super().__new__(cls)
-        vars(module).update(training=True, made_by=(args, kwargs), _named=False, _like=None)
+        vars(module).update(training=True, made_by=(args, kwargs), _named=False, _like=None, _path="", _steps=False)
         return module
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -61,10 +62,12 @@ class Module:
             self._name_all()
         if (trace := tracing()) is not None:
             trace.saw(self, "training")
-        with scope(type(self).__name__):
+        with call_scope(type(self).__name__, self._path, self._steps):
             return self.forward(*args, **kwargs)
 
     _named: bool
+    _path: str  # where it stands in the module that it is a part of; empty for one by itself
+    _steps: bool  # whether an explanation tells the steps inside: those of other modules, or of the user's own code
     _like: Module | None  # for a tree of something else in place of parameters: the module that it is shaped like
 
     def _name_all(self) -> None:
@@ -74,8 +77,10 @@ class Module:
         for path, variable, thing in _places_in(self):
             if thing is variable and (variable.name is None or path.endswith(f".{variable.name}")):
                 variable.name = path
-        for _, module in self.named_modules():
-            vars(module)["_named"] = True
+        for path, module in self.named_modules():
+            if not module._path or path.endswith(f".{module._path}"):
+                vars(module)["_path"] = path
+            vars(module).update(_named=True, _steps=_has_steps(module))
 
     # -- what it holds ------------------------------------------------------------------------------------------
 
@@ -340,6 +345,12 @@ def _told(value: Any) -> str | None:
 
 def _brief(text: str) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _has_steps(module: Module) -> bool:
+    """Whether it is made of modules, or is of a class that the user wrote."""
+    code = getattr(type(module).forward, "__code__", None)
+    return (code is not None and not IS_LIBRARY[code]) or next(_submodules(module), None) is not None
 
 
 def _submodules(module: Module) -> Iterator[tuple[str, Module]]:

@@ -8,7 +8,7 @@ recurrence, and so is every derivative of a linear recurrence: two ops are enoug
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,7 +22,12 @@ from backlit.ops.axes import one_axis
 from backlit.ops.functions import composite
 from backlit.ops.indexing import getitem
 from backlit.ops.joining import concat
+from backlit.ops.lowering import part
 from backlit.ops.summation import BROADCAST_TO, asked_dtype, widened
+
+if TYPE_CHECKING:
+    from backlit.core.lowering import Graph, N
+    from backlit.core.numbers import Abstract
 
 
 def _part(axis: int, part: slice) -> tuple[slice, ...]:
@@ -41,6 +46,23 @@ def _same_shape(x: Any, **attrs: Any) -> Shape:
 
 def _accumulated_dtype(x: Any, *, dtype: Any = None, **attrs: Any) -> Any:
     return widened(x.dtype) if dtype is None else dtype
+
+
+def _lower_running(function: str) -> Any:
+    """The lowering of a running sum or product."""
+
+    def lower(
+        g: Graph[N],
+        result: Abstract,
+        x: N,
+        axis: int,
+        reverse: bool = False,
+        exclusive: bool = False,
+        dtype: Any = None,
+    ) -> N:
+        return g.running(function, [g.cast(x, result.dtype)], axis, reverse, exclusive)
+
+    return lower
 
 
 # -- running sum ---------------------------------------------------------------------------------------------
@@ -70,6 +92,7 @@ CUMULATIVE_SUM: Linear = Linear(
         Sample(((3, 0),), {"axis": 0, "reverse": True}),
         Sample(((3,),), {"axis": 0, "dtype": dtypes.float64}),
     ),
+    lower=_lower_running("add"),
     doc="Sums of the first 1, 2, 3, … elements along an axis (of the last ones where `reverse`). Shape as x.",
 )
 
@@ -85,6 +108,15 @@ def _shift(x: Any, axis: int, by: int) -> Any:
     return result
 
 
+def _lower_shift(g: Graph[N], result: Abstract, x: N, axis: int, by: int) -> N:
+    length = x.shape[axis]
+    zero = g.number(0, x.dtype)
+    if abs(by) >= length:
+        return g.broadcast(zero, x.shape)
+    kept = part(g, x, axis, 0, length - by) if by > 0 else part(g, x, axis, -by, length)
+    return g.pad(kept, zero, [max(by, 0) if d == axis else 0 for d in range(len(x.shape))], x.shape)
+
+
 SHIFT: Linear = Linear(
     "shift",
     _shift,
@@ -98,6 +130,7 @@ SHIFT: Linear = Linear(
         Sample(((2,),), {"axis": 0, "by": -3}),
         Sample(((0, 2),), {"axis": 0, "by": 1}),
     ),
+    lower=_lower_shift,
     doc="Elements moved `by` places (not 0) along an axis; zeros enter where they leave. Shape as x.",
 )
 
@@ -145,6 +178,10 @@ def _recurrence_along_term(t: Any, y: Any, a: Any, b: Any, axis: int, reverse: b
     return RECURRENCE(a, t, axis=axis, reverse=reverse)
 
 
+def _lower_recurrence(g: Graph[N], result: Abstract, a: N, b: N, axis: int, reverse: bool = False) -> N:
+    return g.running("recurrence", [g.cast(a, result.dtype), g.cast(b, result.dtype)], axis, reverse, False)
+
+
 RECURRENCE: Special = Special(
     "recurrence",
     _recurrence,
@@ -160,6 +197,7 @@ RECURRENCE: Special = Special(
         Sample(((1, 2), (1, 2)), {"axis": 0}),
         Sample(((0, 2), (0, 2)), {"axis": 0}),
     ),
+    lower=_lower_recurrence,
     doc="y[i] = a[i]·y[i-1] + b[i] along an axis, from y[0] = b[0] (`reverse`: from the end). Shapes alike.",
 )
 
@@ -214,6 +252,7 @@ CUMULATIVE_PROD: Special = Special(
         Sample(((0, 2),), {"axis": 0}),
         Sample(((3,),), {"axis": 0, "dtype": dtypes.float64}),
     ),
+    lower=_lower_running("multiply"),
     doc="Products of the first 1, 2, 3, … elements along an axis (`exclusive`: 0, 1, 2, …). Shape as x.",
 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,8 +16,13 @@ from backlit.core.numbers import dtype_of
 from backlit.core.op import Elementwise, Reals, Sample
 from backlit.core.value import Value
 from backlit.ops.functions import apply, unary
+from backlit.ops.lowering import BOOL
 from backlit.ops.powers import EXP, SIGMOID, logistic, logistic_of_float, real_floats
 from backlit.ops.selection import WHERE, choose
+
+if TYPE_CHECKING:
+    from backlit.core.lowering import Graph, N
+    from backlit.core.numbers import Abstract
 
 _ANY = Reals(-3.0, 3.0)
 _AWAY_FROM_ZERO = Reals(-3.0, 3.0, avoid=(0.0,))
@@ -43,6 +48,10 @@ def _relu(x: Any) -> Any:
     return np.maximum(x, 0)
 
 
+def _lower_relu(g: Graph[N], result: Abstract, x: N) -> N:
+    return g.map("maximum", g.cast(x, result.dtype), g.number(0, result.dtype))
+
+
 RELU = Elementwise(
     "relu",
     _relu,
@@ -51,6 +60,7 @@ RELU = Elementwise(
     selects=True,
     notation=call("relu", r"\operatorname{ReLU}"),
     domains=(_AWAY_FROM_ZERO,),
+    lower=_lower_relu,
     doc="max(x, 0), elementwise; NaN for NaN. Convention at the kink: the derivative at 0 is 0, "
     "and nothing flows to an x that is not above 0.",
 )
@@ -58,6 +68,12 @@ RELU = Elementwise(
 
 def _leaky_relu(x: Any, negative_slope: float = 0.01) -> Any:
     return np.where(x > 0, x, negative_slope * x)
+
+
+def _lower_leaky_relu(g: Graph[N], result: Abstract, x: N, negative_slope: float = 0.01) -> N:
+    x = g.cast(x, result.dtype)
+    above = g.map("greater", x, g.number(0, x.dtype), dtype=BOOL)
+    return g.map("where", above, x, g.map("multiply", g.number(negative_slope, x.dtype), x))
 
 
 LEAKY_RELU = Elementwise(
@@ -70,6 +86,7 @@ LEAKY_RELU = Elementwise(
     samples=tuple(
         Sample((shape,), {"negative_slope": slope}) for shape, slope in (((3, 4), 0.01), ((), 0.2), ((0,), 0.01))
     ),
+    lower=_lower_leaky_relu,
     doc="x above 0 and negative_slope · x below, elementwise. Convention at the kink: the derivative at 0 is "
     "negative_slope.",
 )
@@ -77,6 +94,13 @@ LEAKY_RELU = Elementwise(
 
 def _elu(x: Any, alpha: float = 1.0) -> Any:
     return np.where(x > 0, x, alpha * np.expm1(np.where(x > 0, 0, x)))
+
+
+def _lower_elu(g: Graph[N], result: Abstract, x: N, alpha: float = 1.0) -> N:
+    x = g.cast(x, result.dtype)
+    zero = g.number(0, x.dtype)
+    below = g.map("multiply", g.number(alpha, x.dtype), g.map("expm1", g.map("minimum", x, zero)))
+    return g.map("where", g.map("greater", x, zero, dtype=BOOL), x, below)
 
 
 ELU = Elementwise(
@@ -87,6 +111,7 @@ ELU = Elementwise(
     notation=_named("elu", "ELU", "alpha"),
     domains=(_AWAY_FROM_ZERO,),
     samples=tuple(Sample((shape,), {"alpha": alpha}) for shape, alpha in (((3, 4), 1.0), ((), 0.5), ((0,), 1.0))),
+    lower=_lower_elu,
     doc="x above 0 and alpha · (exp(x) - 1) below, elementwise. Convention at the kink: the derivative at 0 is alpha.",
 )
 
@@ -240,6 +265,17 @@ def _gelu_slope(y: Any, x: Any, approximate: bool = False) -> Any:
     return share + WHERE(slope == 0, 0.0, rise)  # where sigmoid is flat, x² may have overflowed
 
 
+def _lower_gelu(g: Graph[N], result: Abstract, x: N, approximate: bool = False) -> N:
+    x = g.cast(x, result.dtype)
+    if not approximate:
+        return g.map("gelu", x)
+    x = g.map("maximum", x, g.number(np.finfo(x.dtype).min, x.dtype))
+    cubic = g.map("multiply", g.number(_TANH_CUBIC, x.dtype), g.map("multiply", x, x))
+    inner = g.map("add", g.number(_TANH_LINEAR, x.dtype), cubic)
+    twice = g.map("multiply", g.map("multiply", g.number(2, x.dtype), x), inner)
+    return g.map("multiply", x, g.map("sigmoid", twice))
+
+
 GELU = Elementwise(
     "gelu",
     real_floats(_gelu, dtypes.float64),
@@ -250,6 +286,7 @@ GELU = Elementwise(
     samples=tuple(
         Sample((shape,), {"approximate": approximate}) for approximate in (False, True) for shape in ((3, 4), (), (0,))
     ),
+    lower=_lower_gelu,
     doc="x · Φ(x), elementwise, Φ being the normal distribution function; approximate: Φ by tanh.",
 )
 

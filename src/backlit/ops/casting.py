@@ -11,6 +11,7 @@ from backlit.core.errors import DtypeError
 from backlit.core.notation import Notation
 from backlit.core.numbers import dtype_of
 from backlit.core.op import Linear, Sample
+from backlit.ops.lowering import itself
 
 
 def _astype(x: Any, dtype: np.dtype[Any]) -> Any:
@@ -42,5 +43,6 @@ ASTYPE: Linear = Linear(
         Sample(((),), {"dtype": dtypes.float64}),
         Sample(((0,),), {"dtype": dtypes.float64}),
     ),
+    lower=itself,
     doc="The same numbers in another dtype. Differentiable from one real floating-point dtype to another.",
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -10,7 +10,12 @@ from backlit.core.notation import templates
 from backlit.core.numbers import dtype_of
 from backlit.core.op import ONE, Elementwise
 from backlit.ops.functions import unary
+from backlit.ops.lowering import check_real, itself
 from backlit.ops.selection import ZERO
+
+if TYPE_CHECKING:
+    from backlit.core.lowering import Graph, N
+    from backlit.core.numbers import Abstract
 
 
 def _itself(x: float) -> float:
@@ -29,12 +34,18 @@ def _conj(x: Any) -> Any:
     return np.conj(x) if dtype_of(x).kind == "c" else x
 
 
+def _lower_imag(g: Graph[N], result: Abstract, x: N) -> N:
+    check_real("imag", x.dtype)
+    return g.broadcast(g.number(0, result.dtype), result.shape)
+
+
 REAL = Elementwise(
     "real",
     _real,
     scalar=_itself,
     partials=(ONE,),
     notation=templates("real(<0>)", r"\operatorname{Re}\left(<0>\right)"),
+    lower=itself,
     doc="The real part, elementwise; a real x is its own.",
 )
 IMAG = Elementwise(
@@ -43,6 +54,7 @@ IMAG = Elementwise(
     scalar=lambda x: 0.0,
     partials=(ZERO,),
     notation=templates("imag(<0>)", r"\operatorname{Im}\left(<0>\right)"),
+    lower=_lower_imag,
     doc="The imaginary part, elementwise; of a real x it is 0.",
 )
 CONJ = Elementwise(
@@ -51,6 +63,7 @@ CONJ = Elementwise(
     scalar=_itself,
     partials=(ONE,),
     notation=templates("conj(<0>)", r"\overline{<0>}"),
+    lower=itself,
     doc="The complex conjugate, elementwise; a real x is its own.",
 )
 

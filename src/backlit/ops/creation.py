@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -13,15 +13,19 @@ from backlit.core.errors import DomainError, DtypeError, IndexingError, ShapeErr
 from backlit.core.notation import Notation
 from backlit.core.numbers import as_data, shape_of, stored
 from backlit.core.op import Constant, Integers, Sample
-from backlit.core.record import operands
-from backlit.core.site import user_frame
-from backlit.core.value import Value, constant, describe
+from backlit.core.record import constant_here, operands
+from backlit.core.value import Value, describe
 from backlit.ops.casting import ASTYPE
 from backlit.ops.functions import apply, composite
 from backlit.ops.indexing import as_value
 from backlit.ops.joining import stack
+from backlit.ops.lowering import BOOL, INT64
 from backlit.ops.movement import as_shape
 from backlit.ops.summation import BROADCAST_TO, RESHAPE
+
+if TYPE_CHECKING:
+    from backlit.core.lowering import Graph, N
+    from backlit.core.numbers import Abstract
 
 Dtype = np.dtype[Any]
 
@@ -48,10 +52,7 @@ def astype(x: Any, dtype: Any, /, *, copy: bool = True, device: Any = None) -> V
 
 def _made(data: Any) -> Value:
     """A constant with a site, from data of our own. What is to be differentiated is a `Value`."""
-    node = constant(stored(data))
-    frame = user_frame(1)
-    node._code, node._lasti = frame.f_code, frame.f_lasti
-    return node
+    return constant_here(stored(data))
 
 
 def _on_cpu(device: Any, name: str) -> None:
@@ -373,6 +374,12 @@ def _one_hot(labels: Any, classes: int, dtype: Dtype) -> Any:
     return (labels[..., None] == np.arange(classes)).astype(dtype)
 
 
+def _lower_one_hot(g: Graph[N], result: Abstract, labels: N, classes: int, dtype: Dtype) -> N:
+    place = g.iota(result.shape, len(result.shape) - 1)
+    own = g.reshape(g.cast(labels, INT64), (*labels.shape, 1))
+    return g.cast(g.map("equal", own, place, dtype=BOOL), result.dtype)
+
+
 ONE_HOT = Constant(
     "one_hot",
     _one_hot,
@@ -389,6 +396,7 @@ ONE_HOT = Constant(
         Sample(((),), {"classes": 4, "dtype": dtypes.int64}),
         Sample(((0,),), {"classes": 4, "dtype": dtypes.float64}),
     ),
+    lower=_lower_one_hot,
     doc="A vector for each label, with 1 at the label and 0 elsewhere. labels: (*s) -> (*s, classes).",
 )
 

@@ -10,6 +10,7 @@ from backlit.core.notation import Notation, call, templates
 from backlit.core.op import Constant, Domain, Elementwise, Linear, Op, Reals, Rule, Sample
 from backlit.core.record import operands, record
 from backlit.core.value import NO_ATTRS, Value
+from backlit.ops.lowering import refused
 
 
 class CustomOp:
@@ -42,6 +43,7 @@ def op(
     latex: str | None = None,
     domains: Sequence[Domain] | None = None,
     samples: Sequence[Sample] = (),
+    lower: Callable[..., Any] | None = None,
     doc: str = "",
 ) -> CustomOp:
     r"""An op of your own, from its forward rule on NumPy arrays and its derivative.
@@ -52,6 +54,8 @@ def op(
     operators and Backlit's or NumPy's functions; `transposes`, for a linear op, a function `(ct, *xs)` for each
     input, with `shape`, which gives the shape of the result from the inputs; or `differentiable=False`.
     text, latex: how it is written, with `<0>`, `<1>` for the operands. domains: where `backlit.check_op` may try it.
+    lower: how compiled functions compute it, `lower(g, result, *xs, **attrs)` (see `backlit.core.lowering`); without it
+    they refuse the op.
 
     Raises GraphError if no derivative is given.
 
@@ -66,7 +70,7 @@ def op(
         plain = f"{name}({', '.join(f'<{i}>' for i in range(count))})"
         notation = templates(text or plain, latex or plain)
     common: dict[str, Any] = {
-        "doc": doc, "notation": notation, "dtype": dtype, "samples": tuple(samples),
+        "doc": doc, "notation": notation, "dtype": dtype, "samples": tuple(samples), "lower": lower or refused,
     }  # fmt: skip
     if partials is not None:
         where = tuple(domains or [Reals()] * len(partials))

@@ -13,7 +13,7 @@ import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,11 +22,16 @@ from backlit.core.notation import ATOM, PRODUCT, Notation
 from backlit.core.numbers import Shape, shape_of
 from backlit.core.op import Attrs, Linear, Op, Reals, Sample
 from backlit.core.record import operands, record
-from backlit.core.state import scope
+from backlit.core.state import call_scope
 from backlit.core.value import Value
+from backlit.ops.lowering import product
 from backlit.ops.movement import PERMUTE_DIMS
 from backlit.ops.selection import WHERE
 from backlit.ops.summation import RESHAPE, SUM
+
+if TYPE_CHECKING:
+    from backlit.core.lowering import Graph, N
+    from backlit.core.numbers import Abstract
 
 # -- the product of two --------------------------------------------------------------------------------------
 
@@ -117,6 +122,16 @@ def _latex(x: Sequence[str], attrs: Mapping[str, Any]) -> str:
     return rf"\sum_{{{summed}}} {factors}" if summed else factors
 
 
+def _lower_einsum(g: Graph[N], result: Abstract, a: N, b: N, spec: str) -> N:
+    plan = _product(spec)
+    a, b = (g.transpose(g.cast(x, result.dtype), axes) for x, axes in ((a, plan.left), (b, plan.right)))
+    n, k = plan.stacked, plan.stacked + plan.rows
+    stacked, rows, summed, columns = a.shape[:n], a.shape[n:k], a.shape[k:], b.shape[n + plan.summed :]
+    a = g.reshape(a, (*stacked, math.prod(rows), math.prod(summed)))
+    b = g.reshape(b, (*stacked, math.prod(summed), math.prod(columns)))
+    return g.transpose(g.reshape(product(g, a, b), (*stacked, *rows, *columns)), plan.result)
+
+
 EINSUM: Linear = Linear(
     "einsum",
     _einsum,
@@ -135,6 +150,7 @@ EINSUM: Linear = Linear(
         Sample(((), (2, 3)), {"spec": ",ij->ji"}),
         Sample(((2, 0), (0, 3)), {"spec": "ij,jk->ik"}),
     ),
+    lower=_lower_einsum,
     doc="Sum of products over the indices that the result does not have. spec: the indices of each axis.",
 )
 
@@ -152,6 +168,12 @@ def _diagonal_transpose(ct: Any, x: Any) -> Any:
     return WHERE(on_diagonal, RESHAPE(ct, shape=(*shape_of(ct), 1)), 0.0)
 
 
+def _lower_diagonal(g: Graph[N], result: Abstract, x: N) -> N:
+    n = len(x.shape)
+    rows = [[int(j == min(d, n - 2)) for j in range(n - 1)] for d in range(n)]
+    return g.view(x, result.shape, [0] * n, rows)
+
+
 DIAGONAL: Linear = Linear(
     "diagonal",
     lambda x: np.diagonal(x, 0, -2, -1),
@@ -159,6 +181,7 @@ DIAGONAL: Linear = Linear(
     moves=True,
     shape=_diagonal_shape,
     samples=(Sample(((3, 3),)), Sample(((2, 3, 3),)), Sample(((1, 1),)), Sample(((2, 0, 0),))),
+    lower=_lower_diagonal,
     doc="The diagonal of each matrix. x: (…, n, n) -> (…, n).",
 )
 
@@ -350,7 +373,7 @@ def einsum(subscripts: str, /, *arrays: Any) -> Value:
     if len(steps) == 1:
         op, slots, attrs = steps[0]
         return record(op, tuple(nodes[i] for i in slots), attrs)
-    with scope("einsum"):
+    with call_scope("einsum"):
         for op, slots, attrs in steps:
             nodes.append(record(op, tuple(nodes[i] for i in slots), attrs))
     return nodes[-1]

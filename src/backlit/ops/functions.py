@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 
 from backlit.core.op import Elementwise, Op
 from backlit.core.record import operands, record
-from backlit.core.state import SPECIAL, scope
+from backlit.core.state import SPECIAL, call_scope
 from backlit.core.value import INACTIVE, NO_ATTRS, NO_EXTRA, Value, next_serial
 
 _getframe = sys._getframe
@@ -78,7 +78,7 @@ def composite(name: str) -> Callable[[F], F]:
     def decorate(function: F) -> F:
         @wraps(function)
         def wrapper(*args: Any, **kwargs: Any) -> Any:
-            with scope(name):
+            with call_scope(name):
                 return function(*args, **kwargs)
 
         return cast(F, wrapper)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -32,7 +32,11 @@ from backlit.ops.index import (
     numpy_index,
     out_of_range,
 )
+from backlit.ops.lowering import planned, put, refused
 from backlit.ops.summation import RESHAPE
+
+if TYPE_CHECKING:
+    from backlit.core.lowering import Graph, N
 
 _PLACES = Integers(-2, 1)
 
@@ -61,6 +65,13 @@ def add_into(buffer: Any, ct: Any, x: Any, *arrays: Any, index: Index) -> None:
         np.add.at(buffer, where, ct)
     else:
         buffer[where] += ct
+
+
+def _lower_getitem(g: Graph[N], result: Abstract, x: N, *arrays: N, index: Index) -> N:
+    plan, shape, nodes = planned(g, x.shape, arrays, index)
+    if not arrays:
+        return g.view(x, shape, [entry[1] for entry in plan], [entry[2] for entry in plan])
+    return g.gather(x, nodes, plan, shape)
 
 
 GETITEM: Linear = Linear(
@@ -93,6 +104,7 @@ GETITEM: Linear = Linear(
         Sample(((2, 3, 4), (5,)), {"index": (0, ALL, ARRAY)}),
         Sample(((2, 3, 4), (5,), (2, 1)), {"index": (ALL, ARRAY, ARRAY)}, (Reals(), _PLACES, _PLACES)),
     ),
+    lower=_lower_getitem,
     doc="Part of an array, as NumPy's indexing gives it. x: (*s); the index arrays hold whole numbers.",
 )
 
@@ -105,6 +117,10 @@ def _scatter(v: Any, *arrays: Any, index: Index, shape: Shape) -> Any:
         check_range(shape, index, arrays)
         raise
     return out
+
+
+def _lower_scatter(g: Graph[N], result: Abstract, v: N, *arrays: N, index: Index, shape: Shape) -> N:
+    return put(g, g.broadcast(g.number(0, v.dtype), shape), v, arrays, index, "add")
 
 
 SCATTER: Linear = Linear(
@@ -124,6 +140,7 @@ SCATTER: Linear = Linear(
         Sample(((6,), (6,)), {"index": (ARRAY,), "shape": (4,)}),
         Sample(((5, 3), (5,)), {"index": (0, ALL, ARRAY), "shape": (2, 3, 4)}),
     ),
+    lower=_lower_scatter,
     doc="Zeros with v added at an index; what falls on one place is added up. The transpose of getitem.",
 )
 
@@ -149,6 +166,7 @@ NONZERO = Constant(
     ),
     domains=(Booleans(),),
     samples=(Sample(((0,),), {"axis": 0, "count": 0}), Sample(((3, 0),), {"axis": 1, "count": 0})),
+    lower=refused,
     doc="Positions along one axis of the elements that are not zero, in row-major order.",
 )
 

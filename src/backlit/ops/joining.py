@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,10 @@ from backlit.ops.axes import one_axis
 from backlit.ops.index import ALL, normal_slice
 from backlit.ops.indexing import GETITEM
 from backlit.ops.summation import RESHAPE
+
+if TYPE_CHECKING:
+    from backlit.core.lowering import Graph, N
+    from backlit.core.numbers import Abstract
 
 
 def _promoted(*arrays: Any, axis: int) -> np.dtype[Any]:
@@ -46,6 +50,10 @@ def _concat_transpose(ct: Any, which: int, *arrays: Any, axis: int) -> Any:
     return ct if item == ALL else GETITEM(ct, index=(*(ALL,) * axis, item))
 
 
+def _lower_concat(g: Graph[N], result: Abstract, *xs: N, axis: int) -> N:
+    return g.concat([g.cast(x, result.dtype) for x in xs], axis)
+
+
 CONCAT: Linear = Linear(
     "concat",
     lambda *arrays, axis: np.concatenate(arrays, axis),
@@ -62,6 +70,7 @@ CONCAT: Linear = Linear(
         Sample(((2, 3),), {"axis": 0}, (Reals(),)),
         Sample(((2, 0), (2, 0)), {"axis": 0}, (Reals(), Reals())),
     ),
+    lower=_lower_concat,
     doc="Arrays one after the other along an axis. (*a, n, *b), (*a, m, *b), ... -> (*a, n + m + ..., *b).",
 )
 
@@ -96,6 +105,11 @@ def _stack_shape(*arrays: Any, axis: int) -> Shape:
     return (*first[:axis], len(arrays), *first[axis:])
 
 
+def _lower_stack(g: Graph[N], result: Abstract, *xs: N, axis: int) -> N:
+    shape = (*result.shape[:axis], 1, *result.shape[axis + 1 :])
+    return g.concat([g.reshape(g.cast(x, result.dtype), shape) for x in xs], axis)
+
+
 STACK: Linear = Linear(
     "stack",
     _stack,
@@ -113,6 +127,7 @@ STACK: Linear = Linear(
         Sample(((2, 0), (2, 0)), {"axis": 1}, (Reals(), Reals())),
         Sample(((3,),), {"axis": 1}, (Reals(),)),
     ),
+    lower=_lower_stack,
     doc="Arrays of one shape side by side along a new axis. k of (*a, *b) -> (*a, k, *b).",
 )
 

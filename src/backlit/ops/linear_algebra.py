@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,7 +19,12 @@ from backlit.ops.axes import one_axis
 from backlit.ops.einsum import EINSUM
 from backlit.ops.einsum import einsum as einsum
 from backlit.ops.functions import apply
+from backlit.ops.lowering import check_real, product
 from backlit.ops.summation import RESHAPE
+
+if TYPE_CHECKING:
+    from backlit.core.lowering import Graph, N
+    from backlit.core.numbers import Abstract
 
 _TWO = (Reals(), Reals())
 
@@ -35,6 +40,11 @@ def _transposed_shape(x: Any) -> Shape:
     return (*x.shape[:-2], x.shape[-1], x.shape[-2])
 
 
+def _lower_transpose(g: Graph[N], result: Abstract, x: N) -> N:
+    n = len(x.shape)
+    return g.transpose(x, (*range(n - 2), n - 1, n - 2))
+
+
 MATRIX_TRANSPOSE: Linear = Linear(
     "matrix_transpose",
     lambda x: np.swapaxes(x, -1, -2),
@@ -43,6 +53,7 @@ MATRIX_TRANSPOSE: Linear = Linear(
     shape=_transposed_shape,
     notation=templates("<0>.mT", r"{<0>}^{\top}", ATOM, (ATOM,), POWER, (ATOM,)),
     samples=(Sample(((2, 3),)), Sample(((2, 3, 4),)), Sample(((1, 2),)), Sample(((0, 2),))),
+    lower=_lower_transpose,
     doc="The last two axes exchanged. x: (…, n, m) -> (…, m, n).",
 )
 
@@ -101,6 +112,16 @@ def _by_right(ct: Any, a: Any, b: Any) -> Any:
     return ct @ a if len(right) == 1 else a.mT @ ct
 
 
+def _lower_matmul(g: Graph[N], result: Abstract, a: N, b: N) -> N:
+    check_real("matmul", result.dtype)
+    a, b = g.cast(a, result.dtype), g.cast(b, result.dtype)
+    if len(a.shape) == 1:
+        a = g.reshape(a, (1, *a.shape))
+    if len(b.shape) == 1:
+        b = g.reshape(b, (*b.shape, 1))
+    return g.reshape(product(g, a, b), result.shape)
+
+
 MATMUL: Linear = Linear(
     "matmul",
     np.matmul,
@@ -124,6 +145,7 @@ MATMUL: Linear = Linear(
         Sample(((0, 2, 3), (3, 2))),
         Sample(((1, 1), (1, 1))),
     ),
+    lower=_lower_matmul,
     doc="Matrix product. x1: (…, n, k), x2: (…, k, m) -> (…, n, m); stacked axes broadcast.",
 )
 
@@ -153,6 +175,15 @@ def _along(ct: Any, other: Any, axis: int) -> Any:
     return RESHAPE(ct, shape=(*have[:at], 1, *have[at:])) * other
 
 
+def _lower_vecdot(g: Graph[N], result: Abstract, a: N, b: N, axis: int = -1) -> N:
+    def last(x: N) -> N:
+        n = len(x.shape)
+        return g.transpose(g.cast(x, result.dtype), (*(d for d in range(n) if d != n + axis), n + axis))
+
+    both = g.map("multiply", last(a), last(b))
+    return g.reduce("add", both, (len(both.shape) - 1,))
+
+
 _vecdot: Any = np.vecdot
 VECDOT: Linear = Linear(
     "vecdot",
@@ -170,6 +201,7 @@ VECDOT: Linear = Linear(
         Sample(((2, 1, 3), (4, 3)), {"axis": -1}),
         Sample(((2, 0), (2, 0)), {"axis": -1}),
     ),
+    lower=_lower_vecdot,
     doc="Dot products of the vectors along an axis, counted from the end; the other axes broadcast.",
 )
 
@@ -192,6 +224,11 @@ def _outer(a: Any, b: Any) -> Any:
     return np.multiply.outer(a, b)
 
 
+def _lower_outer(g: Graph[N], result: Abstract, a: N, b: N) -> N:
+    a, b = g.cast(a, result.dtype), g.cast(b, result.dtype)
+    return g.map("multiply", g.reshape(a, (*a.shape, 1)), g.reshape(b, (1, *b.shape)))
+
+
 OUTER: Linear = Linear(
     "outer",
     _outer,
@@ -200,6 +237,7 @@ OUTER: Linear = Linear(
     notation=templates("outer(<0>, <1>)", r"<0> \otimes <1>", ATOM, (), PRODUCT, (PRODUCT, PRODUCT + 1)),
     domains=_TWO,
     samples=(Sample(((2,), (3,))), Sample(((1,), (1,))), Sample(((0,), (2,)))),
+    lower=_lower_outer,
     doc="Products of every element of one vector with every one of another. x1: (n,), x2: (m,) -> (n, m).",
 )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,6 +11,11 @@ from backlit.core.errors import DomainError
 from backlit.core.notation import ATOM, COMPARISON, SIGN, Notation, call, prefix, templates
 from backlit.core.op import Booleans, Constant, Integers, Reals
 from backlit.ops.functions import binary, unary
+from backlit.ops.lowering import BOOL, check_real, comparison, same, truth
+
+if TYPE_CHECKING:
+    from backlit.core.lowering import Graph, N
+    from backlit.core.numbers import Abstract
 
 # How tightly these hold together: Python's order for its own operators (all looser than `+`), and that of
 # mathematics for the words of logic (all looser than a comparison).
@@ -34,6 +39,7 @@ def _comparison(name: str, evaluate: Any, symbol: str, latex: str, doc: str) -> 
         evaluate,
         notation=_operator(symbol, latex, COMPARISON, chains=False),
         domains=(_WHOLE, _WHOLE),
+        lower=comparison(name),
         doc=f"Whether {doc}, elementwise. x1, x2: shapes that broadcast. A comparison with NaN is "
         + ("true." if name == "not_equal" else "false."),
     )
@@ -45,6 +51,15 @@ LESS = _comparison("less", np.less, "<", "<", "x1 is less than x2")
 LESS_EQUAL = _comparison("less_equal", np.less_equal, "<=", r"\leq", "x1 is at most x2")
 GREATER = _comparison("greater", np.greater, ">", ">", "x1 is greater than x2")
 GREATER_EQUAL = _comparison("greater_equal", np.greater_equal, ">=", r"\geq", "x1 is at least x2")
+
+
+def _of_truths(name: str) -> Callable[..., Any]:
+    """The lowering by a map of bits, which makes numbers truths first."""
+
+    def lower(g: Graph[N], result: Abstract, *xs: N) -> N:
+        return g.map(name, *(truth(g, x) for x in xs), dtype=BOOL)
+
+    return lower
 
 
 def _logical(name: str, evaluate: Any, latex: str, level: int, doc: str) -> Constant:
@@ -60,6 +75,7 @@ def _logical(name: str, evaluate: Any, latex: str, level: int, doc: str) -> Cons
             latex_needs=(level, level + 1),
         ),
         domains=(_TRUTH, _TRUTH),
+        lower=_of_truths(name.replace("logical", "bitwise")),
         doc=f"{doc}, elementwise. Numbers count as true unless they are 0.",
     )
 
@@ -72,6 +88,7 @@ LOGICAL_NOT = Constant(
     np.logical_not,
     notation=templates("logical_not(<0>)", r"\lnot <0>", ATOM, (), latex_level=_NOT, latex_needs=(ATOM,)),
     domains=(_TRUTH,),
+    lower=_of_truths("bitwise_invert"),
     doc="Whether x is false, elementwise. Numbers count as true unless they are 0.",
 )
 
@@ -90,6 +107,7 @@ BITWISE_AND = Constant(
     np.bitwise_and,
     notation=_operator("&", r"\mathbin{\&}", _BIT_AND),
     domains=(_BITS, _BITS),
+    lower=same("bitwise_and"),
     doc="The bits set in both, elementwise. Integers or booleans.",
 )
 BITWISE_OR = Constant(
@@ -97,6 +115,7 @@ BITWISE_OR = Constant(
     np.bitwise_or,
     notation=_operator("|", r"\mathbin{|}", _BIT_OR),
     domains=(_BITS, _BITS),
+    lower=same("bitwise_or"),
     doc="The bits set in one or both, elementwise. Integers or booleans.",
 )
 BITWISE_XOR = Constant(
@@ -104,6 +123,7 @@ BITWISE_XOR = Constant(
     np.bitwise_xor,
     notation=_operator("^", r"\oplus", _BIT_XOR),
     domains=(_BITS, _BITS),
+    lower=same("bitwise_xor"),
     doc="The bits set in exactly one of the two, elementwise. Integers or booleans.",
 )
 BITWISE_INVERT = Constant(
@@ -111,6 +131,7 @@ BITWISE_INVERT = Constant(
     np.invert,
     notation=prefix("~", SIGN, r"{\sim}"),
     domains=(_BITS,),
+    lower=same("bitwise_invert"),
     doc="Every bit the other way, elementwise: -x - 1 for a signed integer, logical_not for a boolean.",
 )
 BITWISE_LEFT_SHIFT = Constant(
@@ -118,6 +139,7 @@ BITWISE_LEFT_SHIFT = Constant(
     _shifted(np.left_shift),
     notation=_operator("<<", r"\ll", _SHIFT),
     domains=(_BITS, Integers(0, 5)),
+    lower=same("bitwise_left_shift"),
     doc="x1 · 2^x2, elementwise: the bits of x1 moved left by x2 places. Bits that leave the dtype are lost. "
     "Integers; x2 from 0 up.",
 )
@@ -126,14 +148,41 @@ BITWISE_RIGHT_SHIFT = Constant(
     _shifted(np.right_shift),
     notation=_operator(">>", r"\gg", _SHIFT),
     domains=(_BITS, Integers(0, 5)),
+    lower=same("bitwise_right_shift"),
     doc="floor(x1 / 2^x2), elementwise: the bits of x1 moved right by x2 places. Integers; x2 from 0 up.",
 )
+
+
+def _isfinite(g: Graph[N], result: Abstract, x: N) -> N:
+    check_real("isfinite", x.dtype)
+    if x.dtype.kind != "f":
+        return g.broadcast(g.number(True, BOOL), x.shape)
+    return g.map("less", g.map("abs", x), g.number(np.inf, x.dtype), dtype=BOOL)
+
+
+def _isinf(g: Graph[N], result: Abstract, x: N) -> N:
+    check_real("isinf", x.dtype)
+    if x.dtype.kind != "f":
+        return g.broadcast(g.number(False, BOOL), x.shape)
+    return g.map("equal", g.map("abs", x), g.number(np.inf, x.dtype), dtype=BOOL)
+
+
+def _isnan(g: Graph[N], result: Abstract, x: N) -> N:
+    check_real("isnan", x.dtype)
+    return g.map("not_equal", x, x, dtype=BOOL)
+
+
+def _signbit(g: Graph[N], result: Abstract, x: N) -> N:
+    signed = g.map("copysign", g.number(1, x.dtype), x)
+    return g.map("less", signed, g.number(0, x.dtype), dtype=BOOL)
+
 
 ISFINITE = Constant(
     "isfinite",
     np.isfinite,
     notation=call("isfinite"),
     domains=(Reals(),),
+    lower=_isfinite,
     doc="Whether x is neither infinite nor NaN, elementwise. A complex number is if both of its parts are.",
 )
 ISINF = Constant(
@@ -141,6 +190,7 @@ ISINF = Constant(
     np.isinf,
     notation=call("isinf"),
     domains=(Reals(),),
+    lower=_isinf,
     doc="Whether x is an infinity of either sign, elementwise. A complex number is if one of its parts is.",
 )
 ISNAN = Constant(
@@ -148,6 +198,7 @@ ISNAN = Constant(
     np.isnan,
     notation=call("isnan"),
     domains=(Reals(),),
+    lower=_isnan,
     doc="Whether x is NaN, elementwise. A complex number is if one of its parts is.",
 )
 SIGNBIT = Constant(
@@ -155,6 +206,7 @@ SIGNBIT = Constant(
     np.signbit,
     notation=call("signbit"),
     domains=(Reals(),),
+    lower=_signbit,
     doc="Whether the sign bit of x is set, elementwise: true for negative numbers and for -0.0.",
 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -22,8 +22,13 @@ from backlit.ops.joining import CONCAT as CONCAT
 from backlit.ops.joining import STACK as STACK
 from backlit.ops.joining import concat as concat
 from backlit.ops.joining import stack as stack
+from backlit.ops.lowering import BOOL, INT64, part, reshaped
 from backlit.ops.selection import WHERE
 from backlit.ops.summation import BROADCAST_TO, RESHAPE, SUM
+
+if TYPE_CHECKING:
+    from backlit.core.lowering import Graph, N
+    from backlit.core.numbers import Abstract
 
 
 def _with_axis(name: str) -> Notation:
@@ -69,6 +74,7 @@ PERMUTE_DIMS: Linear = Linear(
         Sample(((),), {"axes": ()}),
         Sample(((0, 3),), {"axes": (1, 0)}),
     ),
+    lower=lambda g, result, x, axes: g.transpose(x, axes),
     doc="The axes in another order: axis i of the result is axis axes[i] of x.",
 )
 
@@ -147,6 +153,7 @@ EXPAND_DIMS: Linear = Linear(
         Sample(((),), {"axes": (0,)}),
         Sample(((0,),), {"axes": (1,)}),
     ),
+    lower=reshaped,
     doc="New axes of length 1. axes: where they stand in the result, in ascending order.",
 )
 SQUEEZE: Linear = Linear(
@@ -163,6 +170,7 @@ SQUEEZE: Linear = Linear(
         Sample(((0, 1),), {"axes": (1,)}),
         Sample(((2,),), {"axes": ()}),
     ),
+    lower=reshaped,
     doc="Without the axes given, each of length 1.",
 )
 
@@ -280,6 +288,13 @@ def broadcast_arrays(*arrays: Any) -> list[Value]:
 
 # -- reversing and rolling -----------------------------------------------------------------------------------
 
+
+def _lower_flip(g: Graph[N], result: Abstract, x: N, axes: Sequence[int]) -> N:
+    n = len(x.shape)
+    offsets = [x.shape[d] - 1 if d in axes else 0 for d in range(n)]
+    return g.view(x, x.shape, offsets, [[(-1 if d in axes else 1) * (d == j) for j in range(n)] for d in range(n)])
+
+
 FLIP: Linear = Linear(
     "flip",
     lambda x, axes: np.flip(x, axes),
@@ -293,6 +308,7 @@ FLIP: Linear = Linear(
         Sample(((),), {"axes": ()}),
         Sample(((0, 2),), {"axes": (1,)}),
     ),
+    lower=_lower_flip,
     doc="The elements in reverse order along the axes given.",
 )
 
@@ -306,6 +322,15 @@ def flip(x: Any, /, *, axis: int | Sequence[int] | None = None) -> Value:
     """
     x = as_value(x)
     return apply(FLIP, x, axes=some_axes(_tuple(axis), x.shape, "flip"))
+
+
+def _lower_roll(g: Graph[N], result: Abstract, x: N, shift: Sequence[int], axes: Sequence[int]) -> N:
+    for by, axis in zip(shift, axes, strict=True):
+        length = x.shape[axis]
+        by = by % length if length else 0
+        if by:
+            x = g.concat([part(g, x, axis, length - by, length), part(g, x, axis, 0, length - by)], axis)
+    return x
 
 
 ROLL: Linear = Linear(
@@ -328,6 +353,7 @@ ROLL: Linear = Linear(
         Sample(((0, 3),), {"shift": (0,), "axes": (0,)}),
         Sample(((),), {"shift": (), "axes": ()}),
     ),
+    lower=_lower_roll,
     doc="The elements moved on by shift along the axes; what falls off the end comes in at the beginning.",
 )
 
@@ -493,6 +519,10 @@ def _pad_transpose(ct: Any, which: int, x: Any, fill: Any, widths: Any) -> Any:
     return SUM(WHERE(margin, ct, 0.0), axis=tuple(range(len(wide))), keepdims=False)
 
 
+def _lower_pad(g: Graph[N], result: Abstract, x: N, fill: N, widths: Any) -> N:
+    return g.pad(x, g.cast(fill, x.dtype), [before for before, _ in widths], result.shape)
+
+
 PAD: Linear = Linear(
     "pad",
     _pad,
@@ -512,6 +542,7 @@ PAD: Linear = Linear(
         Sample(((0, 2), ()), {"widths": ((1, 1), (0, 1))}),
         Sample(((), ()), {"widths": ()}),
     ),
+    lower=_lower_pad,
     doc="x inside a margin filled with one number. widths: how much before and after, for each axis.",
 )
 
@@ -596,9 +627,16 @@ def _pairs(given: Any, rank: int, what: str) -> tuple[tuple[Any, Any], ...]:
 # -- triangles -----------------------------------------------------------------------------------------------
 
 
-def _triangle(name: str, evaluate: Callable[..., Any], doc: str) -> Linear:
+def _triangle(name: str, evaluate: Callable[..., Any], kept: str, doc: str) -> Linear:
+    """kept: how column - row compares to k where an element stays."""
+
     def transpose(ct: Any, x: Any, k: int) -> Any:
         return op(ct, k=k)
+
+    def lower(g: Graph[N], result: Abstract, x: N, k: int) -> N:
+        n = len(x.shape)
+        above = g.map("subtract", g.iota(x.shape, n - 1), g.iota(x.shape, n - 2))
+        return g.map("where", g.map(kept, above, g.number(k, INT64), dtype=BOOL), x, g.number(0, x.dtype))
 
     op = Linear(
         name,
@@ -612,13 +650,18 @@ def _triangle(name: str, evaluate: Callable[..., Any], doc: str) -> Linear:
             Sample(((3, 2),), {"k": 1}),
             Sample(((0, 2),), {"k": 0}),
         ),
+        lower=lower,
         doc=doc,
     )
     return op
 
 
-TRIL = _triangle("tril", np.tril, "Zero above the diagonal number k, which counts upwards from the main one.")
-TRIU = _triangle("triu", np.triu, "Zero below the diagonal number k, which counts upwards from the main one.")
+TRIL = _triangle(
+    "tril", np.tril, "less_equal", "Zero above the diagonal number k, which counts upwards from the main one."
+)
+TRIU = _triangle(
+    "triu", np.triu, "greater_equal", "Zero below the diagonal number k, which counts upwards from the main one."
+)
 
 
 def tril(x: Any, /, *, k: int = 0) -> Value:

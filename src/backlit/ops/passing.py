@@ -9,6 +9,7 @@ import numpy as np
 from backlit.core.notation import call, templates
 from backlit.core.op import ONE, Constant, Elementwise
 from backlit.ops.functions import unary
+from backlit.ops.lowering import itself
 
 
 def _same(x: Any) -> Any:
@@ -21,6 +22,7 @@ IDENTITY = Elementwise(
     scalar=_same,
     partials=(ONE,),
     notation=templates("<0>", "<0>"),
+    lower=itself,
     doc="The value itself, as a new node.",
 )
 STOP_GRADIENT = Constant(
@@ -29,6 +31,7 @@ STOP_GRADIENT = Constant(
     shape=lambda x: x.shape,
     dtype=lambda x: x.dtype,
     notation=call("stop_gradient"),
+    lower=itself,
     doc="The value itself, as a constant: no gradient flows through it.",
 )
 

@@ -6,19 +6,24 @@ import math
 import operator
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from backlit.core import dtypes
-from backlit.core.errors import DtypeError
+from backlit.core.errors import DtypeError, GraphError
 from backlit.core.notation import ATOM, POWER, PRODUCT, SUM, call, templates
 from backlit.core.numbers import dtype_of, shape_of
 from backlit.core.op import Elementwise, Reals
 from backlit.core.value import INACTIVE, Value
 from backlit.ops.functions import binary, unary
 from backlit.ops.logic import ISINF
+from backlit.ops.lowering import check_real
 from backlit.ops.selection import WHERE
+
+if TYPE_CHECKING:
+    from backlit.core.lowering import Graph, N
+    from backlit.core.numbers import Abstract
 
 _ANY = Reals(-3.0, 3.0)
 _AWAY_FROM_ZERO = Reals(-3.0, 3.0, avoid=(0.0,))
@@ -57,6 +62,24 @@ def _power_by_exponent(y: Any, a: Any, b: Any) -> Any:
     return WHERE((a == 0) & (b >= 0), 0.0, y * LOG(a))
 
 
+def _lower_power(g: Graph[N], result: Abstract, x: N, y: N) -> N:
+    check_real("pow", result.dtype)
+    x = g.cast(x, result.dtype)
+    if result.dtype.kind == "f":
+        return g.map("pow", x, g.cast(y, result.dtype))
+    power = g.value_of(y)
+    if power is None or not 0 <= power <= 64:
+        raise GraphError("compile: whole numbers to a power that is not a constant from 0 to 64; use floats.")
+    total = g.broadcast(g.number(1, result.dtype), result.shape)
+    for _ in range(int(power)):
+        total = g.map("multiply", total, x)
+    return total
+
+
+def _lower_reciprocal(g: Graph[N], result: Abstract, x: N) -> N:
+    return g.map("divide", g.number(1, result.dtype), g.cast(x, result.dtype))
+
+
 LOG = Elementwise(
     "log",
     np.log,
@@ -73,6 +96,7 @@ POW = Elementwise(
     partials=(_power_by_base, _power_by_exponent),
     notation=templates("<0>**<1>", "{<0>}^{<1>}", POWER, (POWER + 1, POWER), POWER, (POWER + 1, 0)),
     domains=(_POSITIVE, _ANY),
+    lower=_lower_power,
     doc="x1 to the power x2, elementwise. NaN for a negative number to a power that is not whole. "
     "The partial by x2 at x1 = 0 is taken as 0.",
 )
@@ -91,6 +115,7 @@ RECIPROCAL = Elementwise(
     partials=(lambda y, x: -(y * y),),
     notation=templates("1 / <0>", r"\frac{1}{<0>}", PRODUCT, (PRODUCT + 1,), ATOM, ()),
     domains=(_AWAY_FROM_ZERO,),
+    lower=_lower_reciprocal,
     doc="1/x, elementwise; the infinity of the same sign at 0.",
 )
 SQRT = Elementwise(

@@ -21,8 +21,8 @@ from backlit.core.dtypes import as_dtype
 from backlit.core.errors import DomainError, DtypeError, ShapeError
 from backlit.core.numbers import Shape, stored
 from backlit.core.op import broadcast_shapes
-from backlit.core.site import user_frame
-from backlit.core.value import Value, constant
+from backlit.core.record import constant_here
+from backlit.core.value import Value
 from backlit.ops.axes import one_axis
 from backlit.ops.indexing import take
 from backlit.ops.movement import as_shape
@@ -107,10 +107,7 @@ def fold_in(key: Key, data: int) -> Key:
 
 
 def _made(numbers: Any, shape: Shape) -> Value:
-    node = constant(stored(numbers.reshape(shape)))
-    frame = user_frame(1)
-    node._code, node._lasti = frame.f_code, frame.f_lasti
-    return node
+    return constant_here(stored(numbers.reshape(shape)))
 
 
 def _length(shape: int | Sequence[int], name: str) -> tuple[Shape, int]:

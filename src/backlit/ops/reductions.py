@@ -6,7 +6,7 @@ own.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,8 +22,13 @@ from backlit.ops.accumulation import CUMULATIVE_PROD
 from backlit.ops.accumulation import cumulative_prod as cumulative_prod
 from backlit.ops.accumulation import cumulative_sum as cumulative_sum
 from backlit.ops.axes import one_axis, some_axes, without_axes
+from backlit.ops.lowering import INT64, truth
 from backlit.ops.selection import WHERE
 from backlit.ops.summation import SUM, asked_dtype, axes_notation, spread, widened
+
+if TYPE_CHECKING:
+    from backlit.core.lowering import Graph, N
+    from backlit.core.numbers import Abstract
 
 Axes = tuple[int, ...]
 Axis = int | tuple[int, ...] | None
@@ -32,6 +37,15 @@ _multiply_up: Any = np.multiply.reduce
 
 def _reduced(x: Any, axis: Axes, keepdims: bool = False, dtype: Any = None) -> Shape:
     return without_axes(x.shape, axis, keepdims)
+
+
+def _combined(function: str, prepared: Any = None) -> Any:
+    """The lowering that combines elements: in the dtype of the result, or as `prepared(g, x)` makes them."""
+
+    def lower(g: Graph[N], result: Abstract, x: N, axis: Axes, keepdims: bool = False, dtype: Any = None) -> N:
+        return g.reduce(function, prepared(g, x) if prepared else g.cast(x, result.dtype), axis, keepdims)
+
+    return lower
 
 
 _SAMPLES = (
@@ -86,6 +100,7 @@ PROD: Special = Special(
     dtype=lambda x, axis, keepdims=False, dtype=None: widened(x.dtype) if dtype is None else dtype,
     notation=axes_notation("prod", r"\prod"),
     samples=(*_SAMPLES, *_EMPTY, Sample(((3,),), {"axis": (0,), "keepdims": False, "dtype": dtypes.float64})),
+    lower=_combined("multiply"),
     doc="Product along axes. x: (*s) -> (*s without the axes); whole numbers are multiplied in 64 bits.",
 )
 
@@ -119,7 +134,7 @@ def _extreme_jvp(t: Any, y: Any, x: Any, axis: Axes, keepdims: bool = False) -> 
     return SUM(WHERE(chosen, t / count, 0.0), axis=axis, keepdims=keepdims)
 
 
-def _extreme(name: str, reduce: Any, which: str) -> Special:
+def _extreme(name: str, reduce: Any, function: str, which: str) -> Special:
     return Special(
         name,
         lambda x, axis, keepdims=False: reduce(x, axis[0] if len(axis) == 1 else axis, None, None, keepdims),
@@ -128,19 +143,20 @@ def _extreme(name: str, reduce: Any, which: str) -> Special:
         shape=lambda x, axis, keepdims=False: _extreme_shape(name, x, axis, keepdims),
         notation=axes_notation(name, rf"\{name}"),
         samples=_SAMPLES,
+        lower=_combined(function),
         doc=f"The {which} along axes; NaN if any is. x: (*s) -> (*s without the axes). "
         "Convention at a tie: those that tie share the gradient equally.",
     )
 
 
-MAX = _extreme("max", np.maximum.reduce, "largest")
-MIN = _extreme("min", np.minimum.reduce, "smallest")
+MAX = _extreme("max", np.maximum.reduce, "maximum", "largest")
+MIN = _extreme("min", np.minimum.reduce, "minimum", "smallest")
 
 
 # -- truth, positions, counts --------------------------------------------------------------------------------
 
 
-def _truth(name: str, reduce: Any, doc: str) -> Constant:
+def _truth(name: str, reduce: Any, function: str, doc: str) -> Constant:
     return Constant(
         name,
         lambda x, axis, keepdims=False: reduce(x, axis, bool, None, keepdims),
@@ -148,12 +164,13 @@ def _truth(name: str, reduce: Any, doc: str) -> Constant:
         dtype=lambda x, axis, keepdims=False: dtypes.bool,
         notation=axes_notation(name, rf"\operatorname{{{name}}}"),
         samples=(*_SAMPLES, *_EMPTY),
+        lower=_combined(function, truth),
         doc=doc,
     )
 
 
-ANY = _truth("any", np.logical_or.reduce, "Whether any element along the axes is not 0. False for none at all.")
-ALL = _truth("all", np.logical_and.reduce, "Whether no element along the axes is 0. True for none at all.")
+ANY = _truth("any", np.logical_or.reduce, "or", "Whether any element along the axes is not 0. False for none at all.")
+ALL = _truth("all", np.logical_and.reduce, "and", "Whether no element along the axes is 0. True for none at all.")
 
 
 def _position_shape(name: str, x: Any, axis: int | None, keepdims: bool) -> Shape:
@@ -161,7 +178,11 @@ def _position_shape(name: str, x: Any, axis: int | None, keepdims: bool) -> Shap
     return _extreme_shape(name, x, axes, keepdims)
 
 
-def _position(name: str, find: Any, which: str) -> Constant:
+def _position(name: str, find: Any, function: str, which: str) -> Constant:
+    def lower(g: Graph[N], result: Abstract, x: N, axis: int | None, keepdims: bool = False) -> N:
+        flat = g.reshape(x, (x.size,)) if axis is None else x
+        return g.reshape(g.pick(function, flat, axis or 0), result.shape)
+
     return Constant(
         name,
         lambda x, axis, keepdims=False: find(x, axis, keepdims=keepdims),
@@ -176,13 +197,14 @@ def _position(name: str, find: Any, which: str) -> Constant:
             Sample(((0, 4),), {"axis": 1, "keepdims": False}),
             Sample(((),), {"axis": None, "keepdims": False}),
         ),
+        lower=lower,
         doc=f"Where the {which} stands: the first such position along an axis, or in row-major order. "
         "The first NaN, if there is one.",
     )
 
 
-ARGMAX = _position("argmax", np.argmax, "largest element")
-ARGMIN = _position("argmin", np.argmin, "smallest element")
+ARGMAX = _position("argmax", np.argmax, "maximum", "largest element")
+ARGMIN = _position("argmin", np.argmin, "minimum", "smallest element")
 COUNT_NONZERO = Constant(
     "count_nonzero",
     lambda x, axis, keepdims=False: np.asarray(np.add.reduce(np.not_equal(x, 0), axis, np.int64, keepdims=keepdims)),
@@ -191,6 +213,7 @@ COUNT_NONZERO = Constant(
     notation=axes_notation("count_nonzero", r"\operatorname{count nonzero}"),
     samples=(*_SAMPLES, *_EMPTY),
     domains=(Reals(),),
+    lower=_combined("add", lambda g, x: g.cast(truth(g, x), INT64)),
     doc="How many elements along the axes are not 0. x: (*s) -> (*s without the axes), int64.",
 )
 

@@ -5,7 +5,7 @@ What was not chosen gets no gradient at all, not 0 · infinity.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,11 @@ from backlit.core.op import Booleans, Elementwise, Reals
 from backlit.core.record import operands, record
 from backlit.core.value import Value, describe
 from backlit.ops.functions import apply, binary
+from backlit.ops.lowering import check_real, truth
+
+if TYPE_CHECKING:
+    from backlit.core.lowering import Graph, N
+    from backlit.core.numbers import Abstract
 
 _ANY = Reals(-3.0, 3.0)
 
@@ -23,6 +28,12 @@ _ANY = Reals(-3.0, 3.0)
 def ZERO(y: Any, *xs: Any) -> Any:  # noqa: N802 (a rule, named like ONE)
     """The partial that is zero everywhere."""
     return 0.0
+
+
+def _lower_where(g: Graph[N], result: Abstract, condition: N, a: N, b: N) -> N:
+    check_real("where", result.dtype)
+    chosen = truth(g, condition)
+    return g.map("where", chosen, g.cast(a, result.dtype), g.cast(b, result.dtype), dtype=result.dtype)
 
 
 WHERE = Elementwise(
@@ -34,6 +45,7 @@ WHERE = Elementwise(
     notation=call("where"),
     dtype=lambda condition, a, b: np.result_type(a.dtype, b.dtype),
     domains=(Booleans(), _ANY, _ANY),
+    lower=_lower_where,
     doc="x1 where the condition is true, x2 elsewhere. No gradient flows to the branch that was not chosen.",
 )
 
@@ -82,6 +94,11 @@ def _clip_floats(x: float, low: float, high: float) -> float:
     return raised if raised <= high or raised != raised else high
 
 
+def _lower_clip(g: Graph[N], result: Abstract, x: N, low: N, high: N) -> N:
+    raised = g.map("maximum", g.cast(x, result.dtype), g.cast(low, result.dtype))
+    return g.map("minimum", raised, g.cast(high, result.dtype))
+
+
 CLIP = Elementwise(
     "clip",
     _clip,
@@ -95,6 +112,7 @@ CLIP = Elementwise(
     notation=call("clip"),
     dtype=lambda x, low, high: x.dtype,
     domains=(Reals(-3.0, 3.0, avoid=(-1.0, 1.0)), Reals(-1.0, -1.0), Reals(1.0, 1.0)),
+    lower=_lower_clip,
     doc="x, but at least low and at most high, elementwise, in the dtype of x. Conventions: at a limit the "
     "gradient goes to x; beyond it, to the limit; if low is above high, to high.",
 )

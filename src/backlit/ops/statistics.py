@@ -8,13 +8,13 @@ nothing flows through it (`finite_peak`).
 from __future__ import annotations
 
 from math import isfinite, prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from backlit.core import dtypes
 from backlit.core.errors import DtypeError
-from backlit.core.numbers import Shape, dtype_of, shape_of, stored
+from backlit.core.numbers import Abstract, Shape, dtype_of, shape_of, stored
 from backlit.core.op import Constant, Sample, Special
 from backlit.core.record import operands, record
 from backlit.core.value import Value, constant, describe
@@ -23,9 +23,13 @@ from backlit.ops.arithmetic import DIVIDE, SUBTRACT
 from backlit.ops.axes import some_axes, without_axes
 from backlit.ops.casting import ASTYPE
 from backlit.ops.functions import apply, composite
+from backlit.ops.lowering import BOOL
 from backlit.ops.powers import EXP, SQRT, SQUARE
 from backlit.ops.selection import WHERE
 from backlit.ops.summation import RESHAPE, SUM, axes_notation, spread
+
+if TYPE_CHECKING:
+    from backlit.core.lowering import Graph, N
 
 Axis = int | tuple[int, ...] | None
 
@@ -43,6 +47,14 @@ def _finite_peak(x: Any, axis: tuple[int, ...]) -> Any:
     return np.where(np.isfinite(peak), peak, np.zeros((), dtype_of(x)))
 
 
+def _lower_finite_peak(g: Graph[N], result: Abstract, x: N, axis: tuple[int, ...]) -> N:
+    if not x.size:
+        return g.broadcast(g.number(0, x.dtype), result.shape)
+    peak = g.reduce("maximum", x, axis, keepdims=True)
+    finite = g.map("less", g.map("abs", peak), g.number(np.inf, x.dtype), dtype=BOOL)
+    return g.map("where", finite, peak, g.number(0, x.dtype))
+
+
 FINITE_PEAK = Constant(
     "finite_peak",
     _finite_peak,
@@ -54,6 +66,7 @@ FINITE_PEAK = Constant(
         Sample(((2, 0),), {"axis": (1,)}),
         Sample(((),), {"axis": ()}),
     ),
+    lower=_lower_finite_peak,
     doc="The largest element along axes, kept with length 1; 0 where it is not finite. A constant.",
 )
 
@@ -167,6 +180,18 @@ def _shares(y: Any, x: Any, axis: tuple[int, ...]) -> Any:
     return EXP(x - WHERE(y == -np.inf, 0.0, y))
 
 
+def _lower_powers(g: Graph[N], x: N, axis: tuple[int, ...]) -> tuple[N, N, N]:
+    """As `_sum_of_powers`."""
+    peak = _lower_finite_peak(g, Abstract(without_axes(x.shape, axis, True), x.dtype), x, axis)
+    below = g.map("subtract", x, peak)
+    return peak, below, g.reduce("add", g.map("exp", below), axis, keepdims=True)
+
+
+def _lower_logsumexp(g: Graph[N], result: Abstract, x: N, axis: tuple[int, ...], keepdims: bool) -> N:
+    peak, _, total = _lower_powers(g, x, axis)
+    return g.reshape(g.map("add", g.map("log", total), peak), result.shape)
+
+
 LOGSUMEXP = Special(
     "logsumexp",
     _logsumexp,
@@ -181,6 +206,7 @@ LOGSUMEXP = Special(
         Sample(((2, 0),), {"axis": (0,), "keepdims": False}),
         Sample(((),), {"axis": (), "keepdims": False}),
     ),
+    lower=_lower_logsumexp,
     doc="log(sum(exp(x))) along axes, without overflow. x: (*s) -> (*s without the axes). Its partials are softmax(x).",
 )
 
@@ -189,6 +215,11 @@ def _log_softmax(x: Any, axis: tuple[int, ...]) -> Any:
     _, below, total = _sum_of_powers(x, axis)
     y = below - np.log(total)
     return y if y.dtype is dtype_of(x) else y.astype(dtype_of(x), copy=False)
+
+
+def _lower_log_softmax(g: Graph[N], result: Abstract, x: N, axis: tuple[int, ...]) -> N:
+    _, below, total = _lower_powers(g, x, axis)
+    return g.map("subtract", below, g.map("log", total))
 
 
 LOG_SOFTMAX = Special(
@@ -204,6 +235,7 @@ LOG_SOFTMAX = Special(
         Sample(((2, 0),), {"axis": (0,)}),
         Sample(((4,),), {"axis": (0,)}),
     ),
+    lower=_lower_log_softmax,
     doc="log(softmax(x)) along axes, without overflow. x: (*s) -> (*s).",
 )
 

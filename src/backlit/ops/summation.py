@@ -19,6 +19,7 @@ from backlit.core.notation import SUM as SUM_LEVEL
 from backlit.core.numbers import Shape, dtype_of, shape_of
 from backlit.core.op import Linear, Sample
 from backlit.ops.axes import without_axes
+from backlit.ops.lowering import reshaped
 
 
 def widened(dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -110,6 +111,9 @@ SUM: Linear = Linear(
         Sample(((),), {"axis": (), "keepdims": False}),
         Sample(((3, 4),), {"axis": (1,), "keepdims": False, "dtype": dtypes.float64}),
     ),
+    lower=lambda g, result, x, axis, keepdims=False, dtype=None: g.reduce(
+        "add", g.cast(x, result.dtype), axis, keepdims
+    ),
     doc="Sum along axes. x: (*s) -> (*s without the axes); whole numbers are added up in 64 bits.",
 )
 
@@ -175,6 +179,7 @@ BROADCAST_TO: Linear = Linear(
         Sample(((1,),), {"shape": (0,)}),
         Sample(((2, 3),), {"shape": (2, 3)}),
     ),
+    lower=lambda g, result, x, shape: g.broadcast(x, shape),
     doc="The array repeated to a shape, along axes of length 1 and new axes in front. x: (*s) -> (*shape).",
 )
 
@@ -203,5 +208,6 @@ RESHAPE: Linear = Linear(
         Sample(((),), {"shape": (1,)}),
         Sample(((0, 3),), {"shape": (3, 0, 2)}),
     ),
+    lower=reshaped,
     doc="The same elements in row-major order under another shape. x: (*s) -> (*shape) of as many elements.",
 )

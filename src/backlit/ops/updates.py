@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from itertools import islice
 from types import CodeType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -29,8 +29,12 @@ from backlit.ops.index import (
     written_index,
 )
 from backlit.ops.indexing import GETITEM, add_into, as_value, check_range, getitem, normal_index
+from backlit.ops.lowering import BOOL, INT64, planned, put
 from backlit.ops.selection import WHERE
 from backlit.ops.summation import BROADCAST_TO, RESHAPE
+
+if TYPE_CHECKING:
+    from backlit.core.lowering import Graph, N
 
 _PLACES = Integers(-2, 1)
 _TWO = (Reals(), Reals())
@@ -86,6 +90,13 @@ def _last_writers(*arrays: Any, index: Index, shape: Shape) -> Any:
     return writer[where] == order
 
 
+def _lower_last_writers(g: Graph[N], result: Abstract, *arrays: N, index: Index, shape: Shape) -> N:
+    plan, region, nodes = planned(g, shape, arrays, index)
+    order = g.reshape(g.iota((math.prod(region),), 0), region)
+    writer = g.scatter(g.broadcast(g.number(0, INT64), shape), order, nodes, plan, "set")
+    return g.map("equal", g.gather(writer, nodes, plan, region), order, dtype=BOOL)
+
+
 LAST_WRITERS = Constant(
     "last_writers",
     _last_writers,
@@ -97,6 +108,7 @@ LAST_WRITERS = Constant(
         Sample(((6,),), {"index": (ARRAY,), "shape": (4,)}),
         Sample(((3,),), {"index": (0, ALL, ARRAY), "shape": (2, 3, 4)}),
     ),
+    lower=_lower_last_writers,
     doc="Which elements of v stay when v is assigned to x[index]: of those that meet at one place, the last.",
 )
 
@@ -132,6 +144,7 @@ SETITEM: Linear = Linear(
     notation=index_notation("<0>.at[<i>].set(<1>)", r"\left.{<0>}\right|_{[<i>] = <1>}", 2),
     domains=(*_TWO, _PLACES),
     samples=_SAMPLES,
+    lower=lambda g, result, x, v, *arrays, index: put(g, x, v, arrays, index, "set"),
     doc="x with the part at an index replaced by v, which is broadcast to it; the dtype is that of x.",
 )
 
@@ -165,6 +178,7 @@ SCATTER_ADD: Linear = Linear(
     ),
     domains=(*_TWO, _PLACES),
     samples=_SAMPLES,
+    lower=lambda g, result, x, v, *arrays, index: put(g, x, v, arrays, index, "add"),
     doc="x with v, which is broadcast, added at an index; what meets at one place is added up. dtype: x's.",
 )
 

@@ -51,11 +51,75 @@ class Rule(NamedTuple):
     rate: Schedule | None = None
 
 
+class Rate:
+    """The learning rate that an `Optimizer` hands to the function that makes its rule.
+
+    It is a schedule, `lr(step)`; and in arithmetic the rate of the step that is being made, so that `-lr * g` will do.
+    steps: how many updates were made so far.
+
+    >>> from backlit.core.value import Value
+    >>> w = Value([2.0, 4.0])
+    >>> plain = lambda lr: Rule(lambda params: None, lambda gs, state, params: ([-lr * g for g in gs], state))
+    >>> optimizer = Optimizer([w], plain, lr=0.5)
+    >>> (w * w).sum().backward()
+    >>> optimizer.step()
+    >>> w.data
+    array([0., 0.])
+    """
+
+    __array_ufunc__ = None  # so that `g * lr` with an array asks __rmul__
+
+    def __init__(self, schedule: Schedule, steps: Buffer) -> None:
+        self._schedule, self._steps = schedule, steps
+
+    def __call__(self, step: Any) -> Any:
+        return self._schedule(step)
+
+    def __repr__(self) -> str:
+        return f"<learning rate; of a step: lr(step), here {self._now()!r}>"
+
+    def _now(self) -> Any:
+        return self(_plain(numbers_of(self._steps)))
+
+    def __float__(self) -> float:
+        return float(self._now())
+
+    def __neg__(self) -> Any:
+        return -self._now()
+
+    def __mul__(self, other: Any) -> Any:
+        return like(self._now(), other) * other
+
+    def __rmul__(self, other: Any) -> Any:
+        return other * like(self._now(), other)
+
+    def __rtruediv__(self, other: Any) -> Any:
+        return other / like(self._now(), other)
+
+    def __truediv__(self, other: Any) -> Any:
+        return like(self._now(), other) / other
+
+    def __add__(self, other: Any) -> Any:
+        return self._now() + other
+
+    __radd__ = __add__
+
+    def __sub__(self, other: Any) -> Any:
+        return self._now() - other
+
+    def __rsub__(self, other: Any) -> Any:
+        return other - self._now()
+
+    def __pow__(self, power: Any) -> Any:
+        return self._now() ** power
+
+
 class Optimizer:
     """The object face of a rule: it reads `.grad` of the parameters it was given, and assigns their `.data`.
 
     rule: a `Rule`, or a function that makes one for a learning rate; then `lr` is that rate, a number or a schedule,
-    and a number may be assigned to `optimizer.lr` at any time. What the rule remembers is kept in buffers
+    and a number may be assigned to `optimizer.lr` at any time. The function is handed a `Rate`: a schedule to call with
+    the step, with which a rule of your own can also just multiply. What the rule remembers is kept in buffers
     (`optimizer.state`), so it can be stored, restored and compiled.
 
     For `why`, what the last step was computed from is kept until the next one. Nothing is copied for that, but it is
@@ -96,9 +160,13 @@ class Optimizer:
                 )
         elif lr is None:
             raise GraphError(f"{type(self).__name__}: a function that makes a rule needs a learning rate: pass lr.")
-        self.schedule = lr if callable(lr) else rule.rate if isinstance(rule, Rule) else None
-        self.rule = rule if isinstance(rule, Rule) else rule(self.schedule or (lambda step: numbers_of(self._lr)))
         self.steps = Buffer(0, name="steps", dtype="int64")
+        self.schedule = lr if callable(lr) else rule.rate if isinstance(rule, Rule) else None
+        self.rule = (
+            rule
+            if isinstance(rule, Rule)
+            else rule(Rate(self.schedule or (lambda step: numbers_of(self._lr)), self.steps))
+        )
         self.remembers = True
         self._state = self.rule.init([numbers_of(p) for p in self.parameters])
         self._last: Last | None = None
@@ -279,7 +347,8 @@ class Optimizer:
             said = describe(parameter) if isinstance(parameter, Value) else repr(parameter)
             raise GraphError(f"{type(self).__name__}.why: {said} is not one of its parameters.")
         if self._last is None:
-            reason = "it has made no step yet" if self.remembers else "optimizer.remembers is False"
+            made = "the last was compiled, or came before a state was loaded" if self.steps.data else "no step yet"
+            reason = made if self.remembers else "optimizer.remembers is False"
             raise GraphError(f"{type(self).__name__}.why: there is no step to tell of: {reason}.")
         if self.rule.tell is None:
             raise GraphError(f"{type(self).__name__}.why: its rule does not tell how it works; give the Rule a `tell`.")

@@ -30,6 +30,10 @@ class Callback(Protocol):
     One that remembers something which a resumed training needs also has `state_arrays() -> dict` of arrays by name,
     and `restore(arrays)`; checkpoints keep it. An object with `observe(loss)`, such as `backlit.optim.ReduceOnPlateau`,
     is shown the validation loss of each epoch, or the loss without validation.
+
+    A compiled training takes many steps in one call, unless a callback wants to see each of them: one with `on_step`.
+    One that need not see each, as it only counts them or looks at the clock, has also `rests(run) -> int`: how many
+    steps may be made before `on_step` must be called again. It may be called sooner, and finds no gradients then.
     """
 
     def on_start(self, run: Run) -> None: ...
@@ -50,6 +54,14 @@ class Callbacks:
         self.all = all_
         self._hooks = {hook: [f for each in all_ if (f := getattr(each, hook, None)) is not None] for hook in HOOKS}
         self._hooks["on_end"].reverse()
+        looking = [each for each in all_ if getattr(each, "on_step", None) is not None]
+        self._resting = [f for each in looking if (f := getattr(each, "rests", None)) is not None]
+        self.see_each_step = len(self._resting) < len(looking)
+        self.replay = any(getattr(each, "replays", False) for each in all_)
+
+    def rests(self, run: Run) -> int | None:
+        """How many steps may be made until `on_step` must be called; None if nobody needs it."""
+        return min((max(1, f(run)) for f in self._resting), default=None)
 
     def call(self, hook: str, run: Run) -> None:
         """Call one hook of all that have it. A wish to stop is raised after all were called."""

@@ -124,6 +124,10 @@ class Checkpointer:
         if due:
             self.save(run)
 
+    def rests(self, run: Any) -> int:
+        """How many steps may be made before `on_step` must look again: a compiled training makes them in one call."""
+        return int(self.every) - run.position.step % int(self.every) if self.unit == "steps" else 1 << 62
+
     def on_epoch(self, run: Any) -> None:
         """Save, if it is time."""
         if self.unit == "epochs" and len(run.history.epochs) % int(self.every) == 0:

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from backlit.core.errors import DomainError
-from backlit.core.value import Value
+from backlit.core.state import tracing
+from backlit.core.value import Value, gradient_of
 from backlit.ops.selection import CLIP, MAXIMUM
 from backlit.optim.parts import global_norm
 from backlit.optim.rule import like
@@ -59,14 +60,22 @@ def clip_gradients(parameters: Iterable[Value], clip: Clip) -> None:
     >>> w.grad
     array([0.6, 0.8])
     """
-    holders = [holder for p in parameters if (holder := p._grad_holder())._grad is not None]
+    found = [(p, grad) for p in parameters if (grad := gradient_of(p)) is not None]
     if clip.by == "value":
-        for holder in holders:
-            holder._grad = CLIP(holder._grad, like(-clip.limit, holder._grad), like(clip.limit, holder._grad))
+        for p, grad in found:
+            _keep(p, CLIP(grad, like(-clip.limit, grad), like(clip.limit, grad)))
         return
-    if not holders:
+    if not found:
         return
-    norm = global_norm([holder._grad for holder in holders])
+    norm = global_norm([grad for _, grad in found])
     share = clip.limit / MAXIMUM(norm, clip.limit)
-    for holder in holders:
-        holder._grad = holder._grad * like(share, holder._grad)
+    for p, grad in found:
+        _keep(p, grad * like(share, grad))
+
+
+def _keep(p: Value, grad: Any) -> None:
+    """Let a parameter hold another gradient, computed just now."""
+    if tracing() is None:
+        p._grad_holder()._grad = grad
+    else:
+        p.grad = grad

@@ -7,8 +7,9 @@ import time
 import warnings
 from collections.abc import Mapping
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -39,7 +40,9 @@ from backlit.training.settings import (
 )
 from backlit.training.state import (
     METHODS,
+    Order,
     Position,
+    Rows,
     Snapshot,
     epoch_key,
     gradients,
@@ -47,6 +50,12 @@ from backlit.training.state import (
     takes_closure,
     variables,
 )
+
+if TYPE_CHECKING:
+    from backlit.training.compiled import MachineSteps
+
+WORTH = 200
+"""From so many steps on, `fit` compiles unless told otherwise: fewer are over before the compiler is."""
 
 
 def fit(
@@ -65,6 +74,7 @@ def fit(
     clip: Any = None,
     early_stopping: Any = None,
     method: str = "chain",
+    compile: bool | str = "auto",
     record: str | Path | None = None,
     checkpoint: str | Path | None = None,
     resume: bool = False,
@@ -86,7 +96,17 @@ def fit(
     there. progress: True for a bar in terminals and notebooks when it takes longer than two seconds, False, or a
     function that is called with the run now and then.
 
-    The numbers are those of this loop, to the last bit:
+    compile: True: the steps are machine code, and many of them are made in one call; GraphError, with the line and the
+    reason, if that cannot be. False: they are made one by one, each with its graph. "auto": compiled, from 200 steps
+    on (to compile takes as long as some hundred steps), unless they are recorded, since a recorded step can be made
+    again with its graph, to the last bit; or the optimizer evaluates the loss itself, as LBFGS does; or there is no
+    LLVM. Where something else stands in the way, a CompileWarning names the line, and training goes on without.
+    `run.settings["compile"]` tells what it was. Compiled sums are added in another order, so both ways give the same
+    numbers within rounding, not bit for bit; each by itself gives the same bits again. So say True or False where a
+    short training is to be the beginning of a long one, to the last bit. What a model keeps in Python beside its
+    parameters and buffers, such as a counter, stands still in compiled steps; the data are copied once.
+
+    With compile=False the numbers are those of this loop, to the last bit:
 
         key = bl.random.key(seed)
         bl.nn.reseed(model, bl.random.fold_in(key, 1))
@@ -99,7 +119,9 @@ def fit(
                 optimizer.zero_grad()
 
     with `clip_gradients(model.parameters(), Clip(limit))` after backward() if gradients are clipped, and data the
-    first part of `bl.data.split(data, share, bl.random.fold_in(key, 0))` if a share is held out.
+    first part of `bl.data.split(data, share, bl.random.fold_in(key, 0))` if a share is held out. Compiled, they are
+    those of `bl.compile(step).each(rows)`, where `step(rows)` is the inner part on the examples `data[rows]`, and rows
+    are the full batches of an epoch, (batches, batch_size); and then once more for a last, smaller batch.
 
     Ctrl-C ends it, and the run so far is returned; an update that has begun is finished first. A loss that is no
     longer finite ends it with a NonFiniteWarning that says at which step and where the first such number arose
@@ -130,8 +152,15 @@ def fit(
     stepper = chosen_optimizer(optimizer, lr, model)
     if record is not None and takes_closure(stepper):
         raise DomainError(f"fit: steps of {type(stepper).__name__} cannot be replayed, so leave out record=.")
+    if not isinstance(compile, bool) and compile != "auto":
+        raise DomainError(f'fit: compile={compile!r:.60}; give "auto", True or False.')
     found = metrics_of.chosen(metrics, loss_name)
     all_callbacks = _callbacks(callbacks, early_stopping, record, checkpoint)
+    if all_callbacks.replay and compile is True:
+        raise DomainError(
+            "fit: a recorded step can be made again with its graph, to the last bit, which a compiled one cannot: "
+            "leave out record=, or pass compile=False."
+        )
     reseed(model, fold_in(key, 1))
     shuffled = batches(data, size, key=key)
     run = Run(
@@ -152,6 +181,7 @@ def fit(
             seed=int(seed),
             clip=None if limit is None else list(limit),
             method=method,
+            compile=False,
             metrics=list(found),
         ),
         callbacks=all_callbacks,
@@ -161,9 +191,20 @@ def fit(
         clip=limit,
         method=method,
     )
-    if resume:
-        _resume(run, checkpoint)
+    stored = _stored(checkpoint) if resume else None
     training = _Training(run, data, held, found, key, epochs, progress, record)
+    if compile == "auto" and stored is not None:
+        compile = bool(stored.settings.get("compile"))  # what is continued is continued as it was
+    elif compile == "auto":
+        few = epochs * len(shuffled) < WORTH
+        if few or all_callbacks.replay or takes_closure(stepper) or find_spec("llvmlite") is None:
+            compile = False
+    if compile is not False:
+        training.compile(must=compile is True)
+    if stored is not None:
+        stored.check(run.settings)
+        run.position = stored.restore(run.model, run.optimizer)
+        run.take(stored.arrays)
     training.go()
     return run
 
@@ -181,15 +222,13 @@ def _callbacks(given: Any, early_stopping: Any, record: Any, checkpoint: Any) ->
     return Callbacks(all_)
 
 
-def _resume(run: Run, checkpoint: Any) -> None:
-    """Stand where the checkpoint stood, if there is one."""
+def _stored(checkpoint: Any) -> Any:
+    """The checkpoint to continue from, if there is one."""
     if checkpoint is None:
         raise DomainError("fit: resume=True needs checkpoint=, the file to continue from.")
-    if Path(checkpoint).exists():
-        found = import_module("backlit.training.checkpoint").Checkpointer.load(checkpoint)
-        found.check(run.settings)
-        run.position = found.restore(run.model, run.optimizer)
-        run.take(found.arrays)
+    if not Path(checkpoint).exists():
+        return None
+    return import_module("backlit.training.checkpoint").Checkpointer.load(checkpoint)
 
 
 class _NonFiniteLoss(Exception):  # noqa: N818 -- never leaves this module
@@ -219,24 +258,70 @@ class _Training:
         self.reporter = Reporter(progress, epochs * self.per_epoch)
         self.changing = list(dict.fromkeys(variables(run.model, run.optimizer).values()))
         self.learned = list({*run.model.parameters(), *run.optimizer.parameters})
+        self._forget()  # a gradient that was there before is none of the first step's
         self.interrupts = Interrupts()
         self.previous: tuple[Position, Snapshot, Any, Any] | None = None  # the last step whose loss was finite
         self.failed: tuple[Snapshot, Any, Any] | None = None
         self.loss = math.nan
+        self.machine: MachineSteps | None = None
+        self.compiling = 0.0  # seconds
+        self.pressed = False  # Ctrl-C, while it was compiled
+        self.order = Order(len(data), run.batch_size, key)
+        self.piece: tuple[Position, Snapshot, Rows] | None = None  # of a call: last step, before, rows
+        self.is_quiet = held is None and not metrics and not run.callbacks.all and self.order.is_even
+
+    def compile(self, must: bool) -> None:
+        """Make machine code of the steps. must: raise GraphError where that cannot be, instead of a warning."""
+        from backlit.compiler.compile import CompileWarning  # the compiler is large: only where it is needed
+        from backlit.training.compiled import MachineSteps, prepared
+
+        run = self.run
+        seen = self.data if self.held is None else self.held
+        start = time.perf_counter()
+        try:
+            found = prepared(
+                lambda: MachineSteps(run.model, run.optimizer, run.loss, self.data, clip=run.clip, method=run.method),
+                must=must,
+                optimizer=run.optimizer,
+                stepwise=run.callbacks.see_each_step,
+                shapes=self.order.shapes,
+                seen=seen.inputs if self.metrics or self.held is not None else None,
+                at_once=self._at_once,
+            )
+        except KeyboardInterrupt:
+            self.pressed = run.settings["compile"] = True
+            return
+        self.compiling = time.perf_counter() - start
+        run.settings["compile"] = not isinstance(found, str)
+        if isinstance(found, str):
+            frame = user_frame(2)
+            told = (
+                f"fit: training is not compiled, and slower. {found}\n  Pass compile=False if that is as it should be."
+            )
+            warnings.warn_explicit(told, CompileWarning, frame.f_code.co_filename, frame.f_lineno)
+        else:
+            self.machine = found
+
+    @property
+    def _at_once(self) -> int:
+        return max(AT_ONCE, self.run.batch_size or 0)
 
     def go(self) -> None:
         """All of it, from where the run stands to its end, whatever that is."""
         run = self.run
         modes = [(module, module.training) for module in run.model.modules()]
-        self.since = time.perf_counter() - run.seconds
+        self.since = time.perf_counter() - run.seconds - self.compiling
         ended = False
         try:
             with self.interrupts:
                 try:
                     run.model.train()
                     run.callbacks.call("on_start", run)
+                    if self.pressed:
+                        raise KeyboardInterrupt
                     while run.position.epoch < self.epochs:
-                        self._epoch()
+                        if self.machine is None or not self._several_epochs(self.machine):
+                            self._epoch()
                 except StopTraining as stop:
                     run.stopped = str(stop) or "a callback asked to stop"
                 except KeyboardInterrupt:
@@ -254,7 +339,7 @@ class _Training:
                 run.seconds = time.perf_counter() - self.since
             self.reporter.close(run)
         self._heal()
-        self.previous = None
+        self.previous = self.piece = None
         if run.nonfinite is not None:
             frame = user_frame(2)
             assert run.stopped is not None
@@ -265,16 +350,21 @@ class _Training:
     def _epoch(self) -> None:
         run, epoch = self.run, self.run.position.epoch
         began = time.perf_counter()
-        parts: Batches = batches(self.data, run.batch_size, key=epoch_key(self.key, epoch))
-        for batch in range(run.position.batch, len(parts)):
-            x, y = parts[batch]
-            self._step(x, y)
+        if self.machine is not None:
+            self._run_compiled(self.machine, epoch)
+        else:
+            parts: Batches = batches(self.data, run.batch_size, key=epoch_key(self.key, epoch))
+            for batch in range(run.position.batch, len(parts)):
+                x, y = parts[batch]
+                self._step(x, y)
         row = self._row(epoch)
         row["seconds"] = time.perf_counter() - began
         run.history.epochs.append(row)
         run.position = Position(epoch + 1, 0, run.position.step)
         run.seconds = time.perf_counter() - self.since
         run.callbacks.call("on_epoch", run)
+        if self.machine is not None and run.callbacks.all:
+            self.machine.renew_if_changed()
 
     def _row(self, epoch: int) -> Row:
         """The numbers of an epoch that has just been gone through."""
@@ -289,7 +379,10 @@ class _Training:
         seen, word = (self.data, "") if self.held is None else (self.held, "validation ")
         if self.held is None and not self.metrics:
             return row
-        predictions = predict(run.model, seen.inputs, max(AT_ONCE, run.batch_size or 0))
+        if self.machine is not None:
+            predictions = self.machine.predict(seen.inputs, self._at_once)
+        else:
+            predictions = predict(run.model, seen.inputs, self._at_once)
         if self.held is not None:
             with no_grad():
                 row["validation loss"] = _number(run.loss(predictions, seen.targets))
@@ -342,6 +435,112 @@ class _Training:
         for parameter in self.learned:
             parameter.zero_grad()
 
+    # -- compiled steps -----------------------------------------------------------------------------------------
+
+    def _several_epochs(self, machine: MachineSteps) -> bool:
+        """Several epochs in one call, where nobody wants to look in between. False: nothing was done."""
+        run, first = self.run, self.run.position.epoch
+        count = min(self.epochs - first, machine.room // self.per_epoch)
+        if count < 2 or run.position.batch or not self.is_quiet:
+            return False
+        began = time.perf_counter()
+        rows = np.concatenate([self.order.of(epoch)[0] for epoch in range(first, first + count)])
+        before = Snapshot(self.changing)
+        self.interrupts.held = True
+        try:
+            losses = machine.many(rows)
+            if not np.isfinite(losses).all():
+                before.restore()
+                self.is_quiet = False  # epoch by epoch, until it is found
+                return False
+        except BaseException:
+            before.restore()
+            raise
+        finally:
+            self.interrupts.held = False
+        step = run.position.step + len(rows)
+        self.piece = Position(first + count - 1, self.per_epoch - 1, step - 1), before, rows
+        run.history.add_losses(losses)
+        seconds = (time.perf_counter() - began) / count
+        means = losses.reshape(count, -1).mean(axis=1).tolist()
+        run.history.epochs += [
+            {"epoch": float(first + i), "loss": mean, "seconds": seconds} for i, mean in enumerate(means)
+        ]
+        run.position = Position(first + count, 0, step)
+        run.seconds = time.perf_counter() - self.since
+        self.interrupts.deliver()
+        self.reporter.step(run)
+        return True
+
+    def _run_compiled(self, machine: MachineSteps, epoch: int) -> None:
+        """The rest of an epoch, in as few calls as may be."""
+        run = self.run
+        full, rest = self.order.of(epoch)
+        while (batch := run.position.batch) < self.per_epoch:
+            if batch == len(full):
+                part = rest[None]
+            else:
+                allowed = 1 if run.callbacks.see_each_step else run.callbacks.rests(run)
+                part = full[batch : batch + min(machine.room, allowed or len(full))]
+            self._advance(machine, part)
+
+    def _advance(self, machine: MachineSteps, part: Rows) -> None:
+        """Some steps in one call, and then what Python has to do."""
+        run, interrupts = self.run, self.interrupts
+        before = Snapshot(self.changing)
+        each = run.callbacks.see_each_step
+        interrupts.held = True  # a call is short, and is finished first
+        try:
+            losses = machine.one(part[0]) if each else machine.many(part)
+            finite = np.isfinite(losses)
+            if not finite.all():
+                wrong = int(np.argmin(finite))
+                self._rewind(machine, before, part, wrong)
+                run.history.add_losses(losses[:wrong])
+                raise _NonFiniteLoss(float(losses[wrong]))
+        except _NonFiniteLoss:
+            raise
+        except BaseException:
+            before.restore()
+            self._forget()
+            raise
+        finally:
+            interrupts.held = False
+        self.piece = _later(run.position, len(part) - 1), before, part
+        run.history.add_losses(losses)
+        run.position = _later(run.position, len(part))
+        interrupts.deliver()
+        run.callbacks.call("on_step", run)
+        if each:
+            self._forget()
+            machine.renew_if_changed(parts=False)
+        self.reporter.step(run)
+
+    def _rewind(self, machine: MachineSteps, before: Snapshot, part: Rows, wrong: int) -> None:
+        """Stand before the step of a call whose loss is not finite, and know the step before it."""
+        run = self.run
+        self._forget()
+        before.restore()
+        if wrong:
+            position, steps = _later(run.position, wrong - 1), part[:wrong]
+        elif self.piece is not None:
+            position, earlier, steps = self.piece
+            earlier.restore()
+        if wrong or self.piece is not None:
+            if len(steps) > 1:
+                machine.many(steps[:-1])
+            self.previous = position, Snapshot(self.changing), *self._examples(steps[-1])
+            if run.callbacks.see_each_step:
+                machine.one(steps[-1])
+                self._forget()
+            else:
+                machine.many(steps[-1:])
+        run.position = _later(run.position, wrong)
+        self.failed = Snapshot(self.changing), *self._examples(part[wrong])
+
+    def _examples(self, rows: Rows) -> tuple[Any, Any]:
+        return self.data.inputs[rows], self.data.targets[rows]
+
     # -- numbers that are not finite ----------------------------------------------------------------------------
 
     def _birth(self, loss: float) -> None:
@@ -384,6 +583,11 @@ class _Training:
         run.position, before, _, _ = self.previous
         before.restore()
         run.history.cut(run.position.step, run.position.epoch)
+
+
+def _later(position: Position, steps: int) -> Position:
+    """So many steps later in the same epoch."""
+    return Position(position.epoch, position.batch + steps, position.step + steps)
 
 
 def _number(value: Any) -> float:

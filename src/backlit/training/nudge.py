@@ -12,8 +12,13 @@ import numpy as np
 from backlit.core.errors import DomainError, DtypeError, ShapeError
 from backlit.core.numbers import dtype_of, shape_of, stored
 from backlit.core.state import no_grad
+from backlit.core.trees import flatten
 from backlit.core.value import Parameter, Value, assign, current, describe, numbers_of
 from backlit.nn.module import Module
+from backlit.ops.arithmetic import abs_
+from backlit.ops.creation import asarray
+from backlit.ops.reductions import sum as sum_of
+from backlit.ops.selection import maximum, where
 
 MOST = 20_000
 """More parameters than this are not nudged: the chain rule has the same gradient at the cost of three passes."""
@@ -78,6 +83,46 @@ def _nudge(p: Parameter, loss_now: Callable[[], float]) -> None:
     finally:
         assign(p, old)
     p.grad = slopes.astype(dtype_of(old)).reshape(shape_of(old))
+
+
+def nudged_loss_in_trace(model: Module, loss: Callable[[Module], Value]) -> Value:
+    """The same while a step is compiled: a loop of machine code over the numbers of each parameter.
+
+    loss: takes the model, with some parameters moved. Raises GraphError where a pass changes buffers, as that of
+    Dropout or BatchNorm does, DomainError beyond `MOST` parameters.
+    """
+    from backlit.compiler.control import scan
+
+    count = sum(p.size for p in model.parameters())
+    if count > MOST:
+        raise DomainError(f'method="nudge" is meant for at most {MOST:,} parameters, and there are {count:,}.')
+    leaves, rebuild = flatten(model)
+
+    def slopes(place: int, p: Parameter) -> Value:
+        which = asarray(np.arange(p.size).reshape(p.shape))
+        size = np.asarray(math.sqrt(float(np.finfo(p.dtype).eps)), p.dtype)
+        old = p.data
+        moves = size * maximum(np.asarray(1.0, p.dtype), abs_(old))
+
+        def turn(carry: tuple[()], i: Any) -> tuple[tuple[()], Value]:
+            ends = []
+            for way in (1, -1):
+                moved = where(which == i, old + np.asarray(way, p.dtype) * moves, old)
+                found = loss(rebuild(iter([*leaves[:place], moved, *leaves[place + 1 :]])))
+                ends.append((sum_of(where(which == i, moved, np.asarray(0.0, p.dtype))), found))
+            (up, above), (down, below) = ends
+            return (), (above.astype("float64") - below) / (up.astype("float64") - down)
+
+        found: Value = scan(turn, (), np.arange(p.size))[1].astype(p.dtype).reshape(p.shape)
+        return found
+
+    with no_grad():
+        found = {p: slopes(place, p) for place, p in enumerate(leaves) if isinstance(p, Parameter)}
+        value = loss(model)
+        _checked(value)
+    for p, slope in found.items():
+        p.grad = slope
+    return value
 
 
 def _checked(value: Any) -> None:

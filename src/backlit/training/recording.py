@@ -45,8 +45,11 @@ class Recorder:
     a kill loses at most so much. largest: how many bytes all snapshots together may have; a big model gets fewer.
 
     Cost per step: two numbers kept in memory. A snapshot costs about 2 ms per megabyte, and at most a twentieth of the
-    time goes into them: where it would be more, they get rarer.
+    time goes into them: where it would be more, they get rarer. The steps are not compiled: each is to be made again
+    with its graph, to the last bit.
     """
+
+    replays = True
 
     def __init__(
         self, path: str | Path, *, snapshots: int = 50, seconds: float = 1.0, largest: int = 256_000_000

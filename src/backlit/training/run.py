@@ -56,6 +56,14 @@ class History:
         self._losses[self._count] = loss
         self._count += 1
 
+    def add_losses(self, losses: Floats) -> None:
+        """The losses of several more steps, (n,)."""
+        count = self._count + len(losses)
+        if count > len(self._losses):
+            self._losses = np.concatenate([self._losses[: self._count], np.empty(count)])
+        self._losses[self._count : count] = losses
+        self._count = count
+
     def cut(self, steps: int, epochs: int) -> None:
         """Forget what came after so many steps and epochs."""
         self._count = min(self._count, steps)
@@ -251,8 +259,12 @@ class Run:
         return "\n".join(lines)
 
 
-def predict(model: Module, x: Any, batch_size: int = AT_ONCE) -> Any:
-    """What a model computes of x: (n, ...), in use and without recording; see `Run.predict`."""
+def predict(model: Module, x: Any, batch_size: int = AT_ONCE, call: Callable[[Any], Any] | None = None) -> Any:
+    """What a model computes of x: (n, ...), in use and without recording; see `Run.predict`.
+
+    call: what is called for a batch instead of the model: its compiled form.
+    """
+    call = model if call is None else call
     array = inputs_as_array(x)
     if array.ndim == 0 or len(array) == 0:
         raise DataError(f"predict: x has shape {array.shape}, and holds no examples; they stand on the first axis.")
@@ -260,7 +272,7 @@ def predict(model: Module, x: Any, batch_size: int = AT_ONCE) -> Any:
     model.eval()
     try:
         with no_grad():
-            parts = [model(array[i : i + batch_size]) for i in range(0, len(array), batch_size)]
+            parts = [call(array[i : i + batch_size]) for i in range(0, len(array), batch_size)]
     finally:
         for module, mode in modes:
             module.training = mode

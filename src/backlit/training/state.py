@@ -11,15 +11,18 @@ import numpy as np
 import numpy.typing as npt
 
 from backlit.core.errors import DataError, DomainError, DtypeError
+from backlit.core.state import tracing
 from backlit.core.value import Value, assign, numbers_of
 from backlit.data.batching import batch_indices as batch_of_key
 from backlit.nn.module import Module
 from backlit.ops.random import Key, fold_in
 from backlit.training.clipping import Clip, clip_gradients
-from backlit.training.nudge import nudged_loss
+from backlit.training.nudge import nudged_loss, nudged_loss_in_trace
 
 Loss = Callable[[Any, Any], Value]
 """From the prediction and the target of a batch to a scalar value."""
+Rows = npt.NDArray[np.int64]
+"""Row numbers of examples."""
 
 
 class Position(NamedTuple):
@@ -120,6 +123,8 @@ def gradients(model: Module, loss: Loss, x: Any, y: Any, *, clip: Clip | None = 
         if not isinstance(value, Value):
             raise DtypeError(f"the loss is {type(value).__name__} {value!r:.60}; it must be a value.")
         value.backward()
+    elif method == "nudge" and tracing() is not None:
+        value = nudged_loss_in_trace(model, lambda moved: loss(moved(x), y))
     elif method == "nudge":
         value = nudged_loss(model, lambda: loss(model(x), y))
     else:
@@ -202,3 +207,26 @@ def batch_indices(n: int, size: int | None, key: Key, epoch: int, batch: int) ->
     (1,)
     """
     return batch_of_key(n, size, epoch_key(key, epoch), batch)
+
+
+class Order:
+    """Which examples the batches of an epoch have: full ones as a matrix of row numbers, and what is left."""
+
+    def __init__(self, n: int, size: int | None, key: Key) -> None:
+        self.n, self.size, self.key = n, n if size is None else min(n, size), key
+
+    def of(self, epoch: int) -> tuple[Rows, Rows]:
+        """(full batches, size) and (rest,)."""
+        order = batch_of_key(self.n, None, epoch_key(self.key, epoch), 0)
+        whole = self.n - self.n % self.size
+        return order[:whole].reshape(-1, self.size), order[whole:]
+
+    @property
+    def is_even(self) -> bool:
+        """Whether all batches have the same size."""
+        return self.n % self.size == 0
+
+    @property
+    def shapes(self) -> list[int]:
+        """The sizes that batches have."""
+        return [self.size, self.n % self.size] if self.n % self.size else [self.size]

@@ -167,8 +167,12 @@ class Stepper:
         else:
             value = self._nudged(loss, x, y, limit)
         prediction = seen[-1]
-        known = isinstance(prediction, Value) and current(prediction) in reachable([current(value)])
-        return value, prediction if known else None
+        if not (isinstance(prediction, Value) and current(prediction) in reachable([current(value)])):
+            prediction = None
+        for name, found in (("prediction", prediction), ("loss", value)):
+            if found is not None and found.op is not None and found.name is None:
+                found.name = name  # `view` in `view = run.at(5)` is not what they are called
+        return value, prediction
 
     def _nudged(self, loss: Loss, x: Any, y: Any, clip: Clip | None) -> Value:
         """Gradients by nudging, kept for the update, and then the graph of the same step by the chain rule."""

@@ -60,8 +60,8 @@ class XorRun:
     its p for (0,0), (0,1), (1,0), (1,1). points, gradients: for chosen steps the nine parameters before
     the update and the nine partial derivatives there, in the order of `NAMES`. dead: hidden units (0, 1)
     whose pre-activation is at most 0 on all four inputs, with the step since when. forward_passes: each
-    over all four inputs; for nudging they are made in batches. why: if the net did not learn, the reason.
-    interrupted: by Ctrl-C.
+    over all four inputs. seconds: of the steps, without what it took to compile them. why: if the net did
+    not learn, the reason. interrupted: by Ctrl-C.
     """
 
     method: Method
@@ -130,13 +130,21 @@ def train_xor(
     initial = _drawn(seed)
     keep = _round_steps(steps) if gradients_at is None else set(gradients_at)
     path = _Path(initial, steps, keep, on_progress)
+    machine: _Machine | None = None
     start = time.perf_counter()
-    go = _compiled if compile and find_spec("llvmlite") is not None else _one_by_one
     with Interrupts() as interrupts:
         try:
-            go(path, method, learning_rate, interrupts)
+            if compile and find_spec("llvmlite") is not None:
+                machine = _taken(method)
+                start = time.perf_counter()
+                _compiled(path, machine, learning_rate, interrupts)
+            else:
+                _one_by_one(path, method, learning_rate, interrupts)
         except KeyboardInterrupt:
             path.interrupted = True
+        finally:
+            if machine is not None:
+                _idle[method].append(machine)
     seconds = time.perf_counter() - start
     final, pre, z = forward(np.array([path.theta]))
     path.saw_units((pre.max(axis=1) > 0), path.done)
@@ -278,10 +286,18 @@ class _Machine:
         return np.array([column.data for column in self.step.each(np.arange(steps))])
 
 
-def _compiled(path: _Path, method: Method, rate: float, interrupts: Interrupts) -> None:
-    """Thousands of steps in one call."""
+def _taken(method: Method) -> _Machine:
+    """A compiled net that nobody else trains; whoever takes it puts it back."""
     idle = _idle[method]
-    machine = idle.pop() if idle else _Machine(method)
+    if idle:
+        return idle.pop()
+    machine = _Machine(method)
+    machine.go(1)
+    return machine
+
+
+def _compiled(path: _Path, machine: _Machine, rate: float, interrupts: Interrupts) -> None:
+    """Thousands of steps in one call."""
     machine.place(path.theta, rate)
     count = _FIRST
     try:
@@ -301,7 +317,6 @@ def _compiled(path: _Path, method: Method, rate: float, interrupts: Interrupts) 
             path.tell(float(table[0, -1]))
     finally:
         interrupts.held = False
-        idle.append(machine)
 
 
 def _take(path: _Path, table: Floats) -> None:
