@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 
 from backlit.core.errors import DomainError
-from backlit.core.value import Parameter, Value
+from backlit.core.value import Value
 from backlit.data import load_digits
 from backlit.training.digits import (
     BATCH,
     HELD_OUT,
     LEARNT,
-    Adam,
     both_ways,
     cross_entropy,
     first_parameters,
@@ -86,20 +85,6 @@ def test_the_cross_entropy_of_even_scores_is_the_log_of_their_number():
     assert math.isclose(loss.data, math.log(10))
 
 
-def test_adam_takes_the_steps_of_the_paper():
-    p = Parameter(np.array([1.0, -2.0]))
-    adam = Adam([p], learning_rate=0.1)
-    theta, m, v = np.array([1.0, -2.0]), np.zeros(2), np.zeros(2)
-    for t in range(1, 6):
-        gradient = np.array([2.0, -0.5]) * t
-        p.grad = gradient
-        adam.step()
-        m, v = 0.9 * m + 0.1 * gradient, 0.999 * v + 0.001 * gradient**2
-        theta = theta - 0.1 * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
-        np.testing.assert_allclose(p.data, theta, rtol=1e-12)
-        assert p.grad is None
-
-
 def test_the_gradient_agrees_with_nudging(run):
     calls = []
 
@@ -135,7 +120,7 @@ def test_ctrl_c_returns_what_was_learned():
     assert run.interrupted
     assert run.done == calls[0]
     assert 0.2 < run.accuracy < 1
-    assert len(run.accuracies) == run.done // steps_planned(1)
+    assert (run.done - 1) // steps_planned(1) <= len(run.accuracies) <= run.done // steps_planned(1)
 
 
 def test_ctrl_c_before_the_first_step_still_gives_a_run(monkeypatch):

@@ -4,8 +4,7 @@
     loss = mean over the batch of -log softmax(scores)[true digit]
 
 Everything random (which images are held out, the first weights, the order in each epoch) is a pure
-function of the seed. Adam is written out here, on parameters: source Kingma and Ba 2015, Algorithm 1,
-arXiv:1412.6980.
+function of the seed.
 """
 
 from __future__ import annotations
@@ -29,6 +28,7 @@ from backlit.data import load_digits
 from backlit.ops.reductions import sum as sum_of
 from backlit.ops.statistics import log_softmax, softmax
 from backlit.ops.trigonometry import tanh
+from backlit.optim import Adam
 
 Floats = npt.NDArray[np.floating[Any]]
 Ints = npt.NDArray[np.int64]
@@ -158,29 +158,6 @@ def cross_entropy(found: Value, one_hot: Any) -> Value:
     return -sum_of(log_softmax(found, axis=1) * one_hot) / len(one_hot)
 
 
-class Adam:
-    """The step -learning_rate · m̂ / (√v̂ + eps), with running means m of the gradient and v of its square."""
-
-    def __init__(self, parameters: list[Parameter], learning_rate: float) -> None:
-        self.parameters = parameters
-        self.learning_rate = learning_rate
-        self.means = [np.zeros(p.shape, p.dtype) for p in parameters]
-        self.squares = [np.zeros(p.shape, p.dtype) for p in parameters]
-        self.steps = 0
-
-    def step(self, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> None:
-        """One update of all parameters from their gradients, which are then forgotten."""
-        self.steps += 1
-        rate = self.learning_rate * math.sqrt(1 - b2**self.steps) / (1 - b1**self.steps)
-        eps *= math.sqrt(1 - b2**self.steps)  # so that it stands beside the unbiased root
-        for p, m, v in zip(self.parameters, self.means, self.squares, strict=True):
-            g = np.asarray(p.grad)
-            m += (1 - b1) * (g - m)
-            v += (1 - b2) * (g * g - v)
-            p.data = p.data - rate * m / (np.sqrt(v) + eps)
-            p.zero_grad()
-
-
 def train_digits(
     epochs: int = 30, seed: int = 0, learning_rate: float = 0.003, on_progress: OnProgress | None = None
 ) -> DigitsRun:
@@ -196,7 +173,7 @@ def train_digits(
     check_settings(epochs, seed, learning_rate)
     learn, held_out = split_digits(seed)
     net = first_parameters(seed)
-    adam = Adam(list(net.values()), learning_rate)
+    adam = Adam(list(net.values()), lr=learning_rate)
     order_key = _keys(seed)[3]
     wanted = np.eye(CLASSES, dtype=np.float32)[learn.labels]
     steps = steps_planned(epochs)
@@ -212,6 +189,7 @@ def train_digits(
                 loss = cross_entropy(scores(net, learn.images[batch]), wanted[batch])
                 loss.backward()
                 adam.step()
+                adam.zero_grad()
                 losses.append(float(loss.data))
                 if not math.isfinite(losses[-1]):
                     break
