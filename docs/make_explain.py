@@ -57,7 +57,7 @@ is its birth certificate.""",
 A gradient is a product along each path. Twelve factors below one quarter make a number that moves nothing.""",
     "ledger": """\
 `paths` takes the gradient apart the other way: one entry for each way from the output to `x`, heaviest first. The
-entries add up to the gradient.""",
+entries add up to the gradient. It is asked as `paths(output, x)` or, as `why` is, `paths(x, of=output)`.""",
     "many_paths": """\
 Paths double at each fork. They are counted, not walked, so this takes a fraction of a second, and
 the rest is exact, too.""",

@@ -80,6 +80,9 @@ class Bunch:
     data = X
     target = Y
 
+    def __repr__(self) -> str:  # a test's name is the same in every process
+        return "Bunch"
+
 
 @pytest.mark.parametrize(
     "given",

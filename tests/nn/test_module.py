@@ -126,7 +126,7 @@ def test_leaves_that_are_one_object_stay_at_their_places() -> None:
 
 def test_what_a_module_computes_stands_under_its_name() -> None:
     y = small()(X)
-    assert str(y.scope) == "Sequential/Linear"
+    assert str(y.scope) == "Sequential/layers.3 (Linear)"
 
 
 def test_the_gradient_of_a_model_is_a_model() -> None:

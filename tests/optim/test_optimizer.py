@@ -9,6 +9,7 @@ import pytest
 
 import backlit as bl
 from backlit import optim
+from backlit.optim.rule import Optimizer, Rate, Rule
 
 FACES = {
     "SGD": lambda p, **o: optim.SGD(p, **{"lr": 0.05, **o}),
@@ -332,3 +333,40 @@ def test_overflow_passes_without_warnings():
     w.grad = np.array([np.inf, 1e30], "float32")
     optimizer.step()
     assert np.isnan(w.data[0])
+
+
+@pytest.mark.parametrize("lr", [0.25, lambda step: 0.25 / (1 + step)])
+@pytest.mark.parametrize(
+    "move",
+    [
+        lambda lr, step, g: -lr * g,
+        lambda lr, step, g: -(g * lr),
+        lambda lr, step, g: -lr(step) * g,
+        lambda lr, step, g: -g / (1 / lr),
+        lambda lr, step, g: g * (0 - lr),
+        lambda lr, step, g: (1 - lr) * g - g,
+    ],
+)
+def test_a_rule_of_the_users_may_multiply_by_the_rate_it_is_handed_or_call_it(move, lr):
+    def rule(rate):
+        return Rule(lambda params: 0, lambda gs, step, params: ([move(rate, step, g) for g in gs], step + 1))
+
+    w, expected = bl.Parameter([1.0, -2.0]), np.array([1.0, -2.0])
+    optimizer = Optimizer([w], rule, lr=lr)
+    for step in range(3):
+        (w * w).sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        expected = expected - (lr(step) if callable(lr) else lr) * 2 * expected
+        np.testing.assert_allclose(w.data, expected, rtol=1e-14)
+    optimizer_rate = float(Rate(lambda step: 0.5 / (1 + step), optimizer.steps))
+    assert optimizer_rate == 0.5 / 4
+
+
+def test_a_number_assigned_as_the_rate_reaches_a_rule_that_multiplies():
+    w = bl.Parameter([1.0])
+    optimizer = Optimizer([w], lambda lr: Rule(lambda ps: None, lambda gs, s, ps: ([-lr * g for g in gs], s)), lr=0.5)
+    optimizer.lr = 0.25
+    w.sum().backward()
+    optimizer.step()
+    assert w.data.tolist() == [0.75]

@@ -259,8 +259,10 @@ def row_heading(run: RecordedRun) -> str:
 
 def rows_named(run: RecordedRun, view: StepView, text: str) -> str:
     """Which rows of the data those rows of the batch are that an explanation speaks of; empty if of none."""
-    found = re.findall(r"\bprediction\S*?\[(\d+)[,\]]|^ +row (\d+) ", text, re.MULTILINE)
-    spoken = sorted({int(a or b) for a, b in found if int(a or b) < len(view.rows)})
+    whole = {"prediction", *(path for path, _ in view.model.named_modules() if path)}  # their first axis is the batch
+    found = re.findall(r"(?:\b\w+\()?\b([\w.]+)\)?(?:#\d+)?\[(\d+)[,\]]", text)
+    found = [row for name, row in found if name in whole] + re.findall(r"^ +row (\d+) ", text, re.MULTILINE)
+    spoken = sorted({int(row) for row in found if int(row) < len(view.rows)})
     if not spoken or view.prediction is None or view.prediction.shape[:1] != (len(view.rows),):
         return ""
     pairs = ", ".join(f"{i} is {row_name(run, int(view.rows[i]))}" for i in spoken[:12])

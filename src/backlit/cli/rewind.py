@@ -164,6 +164,7 @@ def _called(function: Any, step: int | str, *args: Any, **kwargs: Any) -> Any:
 def _without_sites(text: str) -> str:
     """An explanation without the line of `_called`, and without numbers that tell apart what was made there."""
     text = re.sub(r"\b(loss|prediction)#\d+(?!\d)", r"\1", text)
+    text = re.sub(r",\s+<step\s+\w+>:1\)", ")", text)
     text = re.sub(r"\s+(?:\(<step \w+>:1\)|\[<step \w+>:1\])", "", text)
     return re.sub(r" +(<step \w+>:1|line)$", "", text, flags=re.MULTILINE)
 
