@@ -17,7 +17,7 @@ from benchmarks.compiled_peers.problems import Array, Problem, Run
 NAME = "C by hand"
 FAST = "-fno-math-errno -fno-trapping-math -fno-signed-zeros -fassociative-math -freciprocal-math -ffinite-math-only"
 FLAGS = ("-O3", "-march=native", *FAST.split(), "-shared", "-fPIC")
-"""All that -ffast-math means, but for what it does on loading: it would switch off subnormal numbers in this process."""
+"""All that -ffast-math means, but for what it does on loading: it would switch off subnormal numbers for us all."""
 
 
 @cache

@@ -21,18 +21,25 @@ def printed(program, folder):
 
 
 def test_the_python_of_the_readme_runs(tmp_path):
-    program, _ = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    program, *_ = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     first = [round(float(number), 4) for number in printed(program, tmp_path).splitlines()[0].split()]
     assert first == [0.7071, -1.5, 1.0, 0.5, 0.0]
 
 
 def test_the_network_of_the_readme_learns_the_digits_and_is_rewound(tmp_path):
-    _, program = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    _, program, _ = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     assert len([line for line in program.splitlines() if line and not line.startswith("import")]) == 9
     text = printed(program, tmp_path)
     assert float(re.search(r"validation accuracy (\S+)", text)[1]) >= 0.965
     assert "layers.1.weight[3, 7] = " in text
     assert "layers.1.bias[7] went from" in text
+
+
+def test_the_compiled_step_of_the_readme_learns_and_is_explained(tmp_path):
+    *_, program = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    text = printed(program, tmp_path)
+    assert float(re.search(r"Value\((\S+?)[,)]", text)[1]) < 1e-3
+    assert "kernel" in text
 
 
 def test_every_file_that_the_readme_names_is_there():
