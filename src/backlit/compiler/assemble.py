@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from backlit.compiler import loops, tape, vector_math
-from backlit.compiler.gemm import Product, emit
+from backlit.compiler import loops, tape, team, vector_math
+from backlit.compiler.gemm import Part, Product, emit, parallel
 from backlit.compiler.ir import Body, Node
-from backlit.compiler.scalars import Code, register, stored
+from backlit.compiler.scalars import COST, Code, register, stored
 from backlit.compiler.schedule import LEAVES, Kernel, Schedule, topological
 from backlit.compiler.straight import Straight, is_small
 from backlit.compiler.target import Target
 from backlit.core.errors import IndexingError
 from backlit.core.value import describe
 
+LINE = team.LINE  # bytes of a cache line: everything in the arena starts at one
 WIDE = 64  # a tape with more inputs and outputs than this copies them by a table
-LINE = 64  # bytes of a cache line: everything in the arena starts at one
 
 
 @dataclass
@@ -56,9 +56,11 @@ class Check:
 class Module:
     """Collects functions; equal kernels are one."""
 
-    def __init__(self, target: Target, profile: bool = False) -> None:
+    def __init__(self, target: Target, profile: bool = False, cuts: bool = False) -> None:
         self.target = target
         self.profile = profile
+        self.cuts = cuts  # whether large kernels are cut into parts that threads share
+        self.shares = False  # whether one was
         self.clocks: list[KernelNote] = []  # with `profile`, one for each place of the global array @clock
         self.functions: list[str] = []
         self.math: set[tuple[str, str]] = set()
@@ -279,6 +281,10 @@ class Module:
             body, constants, arena = self._tape_main(inputs, outputs, order)
         else:
             body, constants, arena = self._main(inputs, outputs)
+        if self.shares:
+            shared, declared = team.definitions(self.target)
+            self.functions.append(shared)
+            self.declares.update(declared)
         main = f"define void @main(ptr %table, i64 %count) #0 {{\nentry:\n{body}\n  ret void\n}}\n"
         defined = vector_math.definitions(sorted(self.math))
         declares = sorted(self.declares | set(defined.declares))
@@ -520,13 +526,68 @@ class _BlockWriter:
         elif kernel.kind == "loop":
             self._loop(kernel.nodes[0])
         elif kernel.kind != "part":
-            writer = loops.write(self.schedule, kernel, "NAME", self.aliases, self.module.target)
+            target = self.module.target
+            cuts = self.module.cuts and kernel.kind in ("elementwise", "reduce") and self._cycles(kernel) >= team.LARGE
+            writer = loops.write(self.schedule, kernel, "NAME", self.aliases, target, cuts)
             self.module.take(writer)
             text = writer.function()
             name = self.module.add(text, "k")
-            args = ", ".join(f"ptr {self.pointers[node]}" for node in writer.pointers)
-            self.code.put(f"  call void @{name}({args})")
+            pointers = [self.pointers[node] for node in writer.pointers]
+            if writer.turns:
+                self._share_turns(name, pointers, writer.turns)
+            else:
+                self.code.put(f"  call void @{name}({', '.join(f'ptr {x}' for x in pointers)})")
             self.module.notes.append(KernelNote(name, kernel.kind, kernel.nodes, text, "", self.stem))
+
+    def _cycles(self, kernel: Kernel) -> float:
+        """About how long a kernel takes."""
+        inlined = self.schedule.inlined(kernel)
+        size = max([math.prod(kernel.domain), *(arg.size for node in kernel.nodes for arg in node.args)])
+        cost = sum(COST.get(n.attrs[0], 1) if n.kind == "map" else 1 for n in inlined if n.size * 2 > size)
+        widest = max(node.dtype.itemsize for node in kernel.nodes)
+        return cost * size * widest / self.module.target.lanes_bytes
+
+    # -- parts that threads share -------------------------------------------------------------------------------
+
+    def _share(self, job: str, pointers: Sequence[str], parts: int) -> None:
+        """Compute all parts of a job: `@job(ptr %args, i64 %part, i64 %who)`, %args leading to the pointers."""
+        self.module.shares = True
+        args = self._address(self.arena.take(pointers, 8 * len(pointers)))
+        for k, pointer in enumerate(pointers):
+            at = self.code.let(f"getelementptr inbounds ptr, ptr {args}, i64 {k}", "g")
+            self.code.put(f"  store ptr {pointer}, ptr {at}, align 8")
+        self.code.put(f"  call void @bl_team(ptr %status, ptr @{job}, ptr {args}, i64 {parts})")
+        self.arena.free(pointers)
+
+    def _job(self, pointers: int, write: Callable[[Code, list[str]], None]) -> str:
+        """A job that loads its pointers and goes on as `write` says."""
+        code = Code()
+        names = []
+        for k in range(pointers):
+            at = code.let(f"getelementptr inbounds ptr, ptr %args, i64 {k}")
+            names.append(code.let(f"load ptr, ptr {at}, align 8"))
+        write(code, names)
+        body = "\n".join(code.lines)
+        text = f"define internal void @NAME(ptr %args, i64 %part, i64 %who) #0 {{\nentry:\n{body}\n  ret void\n}}\n"
+        return self.module.add(text, "job")
+
+    def _share_turns(self, name: str, pointers: Sequence[str], turns: int) -> None:
+        """A kernel whose outermost loop is cut."""
+        step = -(-turns // team.PARTS)
+        if turns > 64 * team.PARTS:  # perhaps the only loop, of numbers side by side
+            step = -(-step // 64) * 64
+        parts = -(-turns // step)
+
+        def write(code: Code, names: list[str]) -> None:
+            low = code.let(f"mul nuw nsw i64 %part, {step}")
+            high = code.let(f"add nuw nsw i64 {low}, {step}")
+            if parts * step > turns:
+                within = code.let(f"icmp ult i64 {high}, {turns}")
+                high = code.let(f"select i1 {within}, i64 {high}, i64 {turns}")
+            given = ", ".join([*(f"ptr {x}" for x in names), f"i64 {low}", f"i64 {high}"])
+            code.put(f"  call void @{name}({given})")
+
+        self._share(self._job(len(pointers), write), pointers, parts)
 
     def _product(self, node: Node) -> None:
         a, b = (self.schedule.address(arg) for arg in node.args)
@@ -544,13 +605,17 @@ class _BlockWriter:
         ta, lda = layout(a.strides, m, k)
         tb, ldb = layout(b.strides, k, n)
         product = Product(m, n, k, register(node.dtype), ta, tb, lda, ldb)
-        text = emit(product, "NAME", self.module.target)
-        self.module.declares |= set(text.declares)
-        name = self.module.add(text.text.replace("@NAME_", "@NAME.").replace("@NAME.", "@NAME."), "product")
-        self.module.notes.append(KernelNote(name, "matmul", [node], text.text, text.note, self.stem))
-        workspace = self._address(self.arena.take(text, max(text.workspace_bytes, LINE)))
-        self.arena.free(text)
         lead = node.shape[:-2]
+        target = self.module.target
+        cuts = self.module.cuts and product.flops * math.prod(lead) / (4 * target.lanes(product.dtype)) >= team.LARGE
+        parts = _cut(product) if cuts and math.prod(lead) == 1 else []
+        parts = parts if len(parts) > 1 else []
+        kernels = [self._product_kernel(part.product) for part in parts] or [self._product_kernel(product)]
+        text, name = kernels[0]
+        told = f"{text.note}, in {len(parts)} parts" if parts else text.note
+        self.module.notes.append(KernelNote(name, "matmul", [node], text.text, told, self.stem))
+        room = -(-max(max(t.workspace_bytes for t, _ in kernels), LINE) // LINE) * LINE
+        workspace = self._address(self.arena.take(text, room * (team.MOST if cuts else 1)))
         kind = stored(node.dtype)
         bases = [
             (self.pointers[a.base], a.offset, a.strides[:-2]),
@@ -563,19 +628,57 @@ class _BlockWriter:
                 self.code.let(f"getelementptr inbounds {kind}, ptr {pointer}, i64 {offset}", "g") if offset else pointer
             )
 
-        if math.prod(lead) == 1:
+        if parts:
+            args = [at(pointer, offset) for pointer, offset, _ in bases]
+            self._share_product(parts, [name for _, name in kernels], [*args, workspace], kind, room)
+        elif math.prod(lead) == 1:
             args = [at(pointer, offset) for pointer, offset, _ in bases]
             self.code.put(f"  call void @{name}({', '.join(f'ptr {x}' for x in [*args, workspace])})")
-            return
-        self._many_products(name, bases, lead, kind, workspace)
+        else:
+            self._many_products(name, bases, lead, kind, workspace, room if cuts else 0)
+        self.arena.free(text)
+
+    def _product_kernel(self, product: Product) -> tuple[Any, str]:
+        text = emit(product, "NAME", self.module.target)
+        self.module.declares |= set(text.declares)
+        return text, self.module.add(text.text, "product")
+
+    def _share_product(
+        self, parts: Sequence[Part], names: Sequence[str], pointers: Sequence[str], kind: str, room: int
+    ) -> None:
+        """A product whose parts are products."""
+
+        def write(code: Code, given: list[str]) -> None:
+            own = code.let(f"mul nuw nsw i64 %who, {room}")
+            workspace = code.let(f"getelementptr inbounds i8, ptr {given[3]}, i64 {own}")
+            cases = " ".join(f"i64 {k}, label %part{k}" for k in range(1, len(parts)))
+            code.put(f"  switch i64 %part, label %part0 [ {cases} ]")
+            for k, (part, name) in enumerate(zip(parts, names, strict=True)):
+                code.put(f"part{k}:")
+                args = []
+                for pointer, offset in zip(given, (part.a_offset, part.b_offset, part.c_offset), strict=False):
+                    place = f"getelementptr inbounds {kind}, ptr {pointer}, i64 {offset}"
+                    args.append(code.let(place) if offset else pointer)
+                code.put(f"  call void @{name}({', '.join(f'ptr {x}' for x in [*args, workspace])})\n  br label %end")
+            code.put("end:")
+
+        self._share(self._job(4, write), pointers, len(parts))
 
     def _many_products(
-        self, name: str, bases: Sequence[tuple[str, int, Sequence[int]]], lead: Sequence[int], kind: str, workspace: str
+        self,
+        name: str,
+        bases: Sequence[tuple[str, int, Sequence[int]]],
+        lead: Sequence[int],
+        kind: str,
+        workspace: str,
+        room: int,
     ) -> None:
-        """The product for each of the leading indices, in a function of its own."""
+        """The product for each of the leading indices, in a function of its own. room: if they are shared by threads,
+        the bytes of a workspace.
+        """
         code = Code()
         count = math.prod(lead)
-        code.put("  br label %head\nhead:\n  %i = phi i64 [0, %entry], [%after, %head]")
+        code.put("  br label %head\nhead:\n  %i = phi i64 [%lo, %entry], [%after, %head]")
         rest = "%i"
         places: list[str] = []
         for d in range(len(lead) - 1, -1, -1):
@@ -593,14 +696,30 @@ class _BlockWriter:
             args.append(code.let(f"getelementptr inbounds {kind}, ptr %p{p}, i64 {total}"))
         code.put(f"  call void @{name}({', '.join(f'ptr {x}' for x in args)}, ptr %w)")
         code.put(
-            f"  %after = add i64 %i, 1\n  %more = icmp ult i64 %after, {count}\n"
-            "  br i1 %more, label %head, label %end\nend:"
+            "  %after = add i64 %i, 1\n  %more = icmp ult i64 %after, %hi\n  br i1 %more, label %head, label %end\nend:"
         )
         body = "\n".join(code.lines)
-        text = f"define internal void @NAME(ptr %p0, ptr %p1, ptr %p2, ptr %w) #0 {{\nentry:\n{body}\n  ret void\n}}\n"
+        head = "ptr %p0, ptr %p1, ptr %p2, ptr %w, i64 %lo, i64 %hi"
+        text = f"define internal void @NAME({head}) #0 {{\nentry:\n{body}\n  ret void\n}}\n"
         batch = self.module.add(text, "batch")
-        pointers = [pointer for pointer, _, _ in bases]
-        self.code.put(f"  call void @{batch}({', '.join(f'ptr {x}' for x in [*pointers, workspace])})")
+        pointers = [*(pointer for pointer, _, _ in bases), workspace]
+        if not room:
+            given = ", ".join(f"ptr {x}" for x in pointers)
+            self.code.put(f"  call void @{batch}({given}, i64 0, i64 {count})")
+            return
+        step = -(-count // team.PARTS)
+        parts = -(-count // step)
+
+        def write(code: Code, given: list[str]) -> None:
+            own = code.let(f"mul nuw nsw i64 %who, {room}")
+            given[3] = code.let(f"getelementptr inbounds i8, ptr {given[3]}, i64 {own}")
+            low = code.let(f"mul nuw nsw i64 %part, {step}")
+            high = code.let(f"add nuw nsw i64 {low}, {step}")
+            within = code.let(f"icmp ult i64 {high}, {count}")
+            high = code.let(f"select i1 {within}, i64 {high}, i64 {count}")
+            code.put(f"  call void @{batch}({', '.join(f'ptr {x}' for x in given)}, i64 {low}, i64 {high})")
+
+        self._share(self._job(4, write), pointers, parts)
 
     def _loop(self, node: Node) -> None:
         body: Body = node.data
@@ -657,6 +776,14 @@ class _BlockWriter:
         source = source or self.pointers[node]
         size = node.size * node.dtype.itemsize
         self.code.put(f"  call void @llvm.memcpy.p0.p0.i64(ptr {destination}, ptr {source}, i64 {size}, i1 false)")
+
+
+def _cut(product: Product) -> list[Part]:
+    """A product in parts that threads may take: wide enough that packing and the rest of a tile weigh little."""
+    by_rows = product.m >= product.n
+    grain = 96 if by_rows else 64
+    length = product.m if by_rows else product.n
+    return parallel(product, min(team.PARTS, max(1, length // grain)), grain)
 
 
 def spread_from(node: Node) -> Node:

@@ -126,6 +126,12 @@ class Graph:
         full = tuple(a if a.shape == shape else self.broadcast(a, shape) for a in args)
         if all(self.scalar_of(a) is not None for a in full) and shape:  # computed once, and spread
             return self.broadcast(self.map(function, *(self.scalar_of(a) for a in full), dtype=dtype), shape)  # type: ignore[arg-type]
+        spread = [a for a in full if self.scalar_of(a) is None]
+        if spread and all(a.kind == "view" and a.attrs == spread[0].attrs for a in spread):
+            shapes = {a.args[0].shape for a in spread}
+            if len(shapes) == 1 and spread[0].args[0].size < math.prod(shape):  # computed where it is small, and spread
+                small = (a.args[0] if self.scalar_of(a) is None else self.scalar_of(a) for a in full)
+                return self.view(self.map(function, *small, dtype=dtype), shape, *spread[0].attrs)  # type: ignore[arg-type]
         return self._make("map", full, (function,), shape, dtype)
 
     def cast(self, x: Node, dtype: Dtype) -> Node:

@@ -77,6 +77,10 @@ class Machine:
         """Where a global variable lies."""
         return int(self._engine.get_global_value_address(name))
 
+    def function(self, name: str) -> int:
+        """Where a function lies."""
+        return int(self._engine.get_function_address(name))
+
     @property
     def assembly(self) -> str:
         """The machine code as assembly text, written anew."""

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from backlit.compiler.ir import INT64, Node
-from backlit.compiler.scalars import Code, apply, literal, register, stored
-from backlit.compiler.schedule import Kernel, Schedule, row_major
+from backlit.compiler.scalars import COST, Code, apply, literal, register, stored
+from backlit.compiler.schedule import LEAVES, Kernel, Schedule, row_major
 from backlit.compiler.target import Target
 from backlit.core.numbers import Shape
 
@@ -56,6 +56,8 @@ class Writer(Code):
         self.accesses: list[dict[str, int]] = []
         self.extra: list[str] = []  # parameters behind the pointers
         self.apart: set[str] = set()  # counters used as numbers, which cannot be merged with others
+        self.cuts = False  # whether the outermost loop may run from %lo to %hi only
+        self.turns = 0  # if so: how many turns it has in all
 
     # -- blocks -------------------------------------------------------------------------------------------------
 
@@ -68,8 +70,19 @@ class Writer(Code):
         self._block = label
         self._memo = {}
 
-    def loop(self, counters: Sequence[tuple[str, int]], body: Callable[[], None]) -> None:
-        """Nested loops; a counter of length 1 is the number 0 and has none."""
+    def outer(self, counters: Sequence[tuple[str, int]], body: Callable[[], None]) -> None:
+        """The loops around all that a kernel does, each turn of which may run beside the others."""
+        if self.cuts and counters and counters[0][1] > 1:
+            self.turns = counters[0][1]
+            self.extra = ["i64 %lo", "i64 %hi"]
+            self.loop(counters, body, "%lo", "%hi")
+        else:
+            self.loop(counters, body)
+
+    def loop(
+        self, counters: Sequence[tuple[str, int]], body: Callable[[], None], first: str = "0", end: str = ""
+    ) -> None:
+        """Nested loops; a counter of length 1 is the number 0 and has none. first, end: of the outermost."""
         if not counters:
             body()
             return
@@ -83,8 +96,8 @@ class Writer(Code):
         self.put("")
         self.loop(rest, body)
         self.put(f"  {step} = add nuw nsw i64 {counter}, 1")
-        self.lines[at] = f"  {counter} = phi i64 [0, %{before}], [{step}, %{self._block}]"
-        more = self.let(f"icmp ult i64 {step}, {count}")
+        self.lines[at] = f"  {counter} = phi i64 [{first}, %{before}], [{step}, %{self._block}]"
+        more = self.let(f"icmp ult i64 {step}, {end or count}")
         self.put(f"  br i1 {more}, label %{head}, label %{after}{self.advice(count) if not rest else ''}")
         self.begin(after)
 
@@ -280,8 +293,13 @@ def metadata() -> list[str]:
     ]
 
 
-def write(schedule: Schedule, kernel: Kernel, name: str, aliases: dict[Node, Node], target: Target) -> Writer:
-    """A kernel as LLVM text: first to see what it accesses, then with loops merged."""
+def write(
+    schedule: Schedule, kernel: Kernel, name: str, aliases: dict[Node, Node], target: Target, cuts: bool = False
+) -> Writer:
+    """A kernel as LLVM text: first to see what it accesses, then with loops merged.
+
+    cuts: if it can, the kernel computes a part only: of `turns` turns of its outermost loop, those from %lo to %hi.
+    """
     body = _BODIES[kernel.kind]
     probe = Writer(schedule, name, target)
     probe.aliases = aliases
@@ -289,7 +307,7 @@ def write(schedule: Schedule, kernel: Kernel, name: str, aliases: dict[Node, Nod
     plan(list)
     writer = Writer(schedule, name, target)
     writer.aliases = aliases
-    writer.accesses, writer.apart = probe.accesses, probe.apart
+    writer.accesses, writer.apart, writer.cuts = probe.accesses, probe.apart, cuts
     plan = body(writer, kernel)
     plan(lambda loops: merged(writer, loops))
     return writer
@@ -326,7 +344,7 @@ def _elementwise(w: Writer, kernel: Kernel) -> Plan:
             for node, value in zip(kernel.nodes, values, strict=True):  # last, lest one is written over what is read
                 w.store(node, offset, value)
 
-        w.loop(arrange(loops), body)
+        w.outer(arrange(loops), body)
 
     return plan
 
@@ -346,7 +364,7 @@ def _reduce(w: Writer, kernel: Kernel) -> Plan:
         last = loops[-1][0]
         if last in {name for name, _ in taken} or not kept:
             outer, inner = arrange(kept), arrange(taken)
-            w.loop(outer, lambda: _folded(w, node, x, index, inner, offset))
+            w.outer(outer, lambda: _folded(w, node, x, index, inner, offset))
             return
         # The last axis stays: rows are combined into a row of results, element by element.
         lead = [c for c in kept if int(c[0][2:]) < max(axes)]
@@ -363,17 +381,54 @@ def _reduce(w: Writer, kernel: Kernel) -> Plan:
                 lambda: w.store(node, _renamed(offset, "a", row, w), _start(w, node, x, index)),
             )
 
-            def body() -> None:
-                w.loop(
-                    row,
-                    lambda: w.store(node, offset, _joined(w, function, w.load(node, offset), w.element(x, index), x)),
-                )
+            def add(places: Sequence[Sequence[Affine]], suffix: str = "") -> None:
+                def here(at: Affine) -> Affine:
+                    return _renamed(at, suffix, row, w) if suffix else at
 
-            w.loop(between, body)
+                def body() -> None:
+                    goal = here(offset)
+                    total = w.load(node, goal)
+                    for place in places:
+                        total = _joined(w, function, total, w.element(x, [here(at) for at in place]), x)
+                    w.store(node, goal, total)
 
-        w.loop(lead, rows)
+                w.loop([(name + suffix, n) for name, n in row], body)
+
+            if len(taken) != 1 or taken[0][0] not in w.merged:
+                w.loop(between, lambda: add([index]))
+                return
+            (counter, count), axis = taken[0], next(d for d in axes if x.shape[d] != 1)
+            several = _rows_together(w.schedule, x, count)
+
+            def at(first: Affine) -> list[Affine]:
+                return [first if d == axis else place for d, place in enumerate(index)]
+
+            here = affine(0, {counter: several})
+            w.loop(
+                [(counter, count // several)] if count // several > 1 else [],
+                lambda: add([at(combined(u, [(1, here)] if count // several > 1 else [])) for u in range(several)]),
+            )
+            if count % several:
+                add([at(affine(u, {})) for u in range(count - count % several, count)], "b")
+
+        w.outer(lead, rows)
 
     return plan
+
+
+def _rows_together(schedule: Schedule, x: Node, count: int) -> int:
+    """How many rows are combined into a row of results at a time, so that it is seldom loaded and stored."""
+    cost, seen, stack = 0, {x}, [x]
+    while stack:
+        node = stack.pop()
+        if node in schedule.kept or node.kind in LEAVES:
+            cost += 1
+            continue
+        cost += COST.get(node.attrs[0], 1) if node.kind == "map" else 1
+        stack += [arg for arg in node.args if arg not in seen]
+        seen.update(node.args)
+    most = max(1, min(8, 64 // cost, count))
+    return max((n for n in range(most // 2 + 1, most + 1) if count % n == 0), default=most)
 
 
 def _renamed(index: Affine, suffix: str, loops: Sequence[tuple[str, int]], w: Writer) -> Affine:

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from backlit.compiler import team
 from backlit.compiler.assemble import LINE, KernelNote, Module, outside
 from backlit.compiler.ir import Body, Graph, Node
-from backlit.compiler.jit import Machine
+from backlit.compiler.jit import ENTRY, Machine
 from backlit.compiler.lowering import lower
 from backlit.compiler.schedule import topological
 from backlit.compiler.target import host
@@ -46,7 +47,7 @@ class Program:
     ) -> None:
         start = time.perf_counter()
         self.inputs, self.outputs = list(inputs), list(outputs)
-        module = Module(host(), profile)
+        module = Module(host(), profile, team.threads() > 1)
         self.text, self._constants, arena = module.finish(inputs, outputs)
         self.clocks = module.clocks
         self.notes: list[KernelNote] = module.notes
@@ -64,9 +65,11 @@ class Program:
         self._rooms: list[Room] = []
         self._follows: list[tuple[int, int]] = []
         self.checks = module.checks
-        self._status = np.zeros(1, np.int64)
+        self._status, shared, status_at = team.state()
         self._table = np.zeros(self._first_output + len(self.outputs) + 1, np.uintp)
-        self._table[-1] = _address(self._status)
+        self._table[-1] = status_at
+        self._team = team.Place(shared, status_at + LINE) if module.shares else None
+        self._help = ENTRY(self.machine.function("bl_help")) if module.shares else None
         for k, pointer in enumerate(self._constant_pointers):
             self._table[1 + len(self.inputs) + k] = pointer
         for k, place in enumerate(self._alone):
@@ -119,7 +122,14 @@ class Program:
             outputs.append(array)
         room = self._free_room()
         table[first + self._results : first + len(self.outputs)] = room.pointers
-        self.machine.entry(self._table_address, count)
+        if self._team is None:
+            self.machine.entry(self._table_address, count)
+        else:
+            try:
+                self._team.open(self._help, self.machine)
+                self.machine.entry(self._table_address, count)
+            finally:
+                self._team.close()
         if self._status[0]:
             check = self.checks[int(self._status[0]) - 1]
             self._status[0] = 0

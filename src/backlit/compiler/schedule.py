@@ -21,6 +21,7 @@ LEAVES = frozenset({"input", "constant"})
 _DEEP = 400  # a chain of this cost is cut, so that code stays small
 _FULL = 1500  # loops hold no more than this, so that compiling takes time in proportion to the nodes
 _CHEAP = 6  # what costs no more may be computed twice
+_SLOW = 5  # what costs so much is not computed many times
 
 
 class Address(NamedTuple):
@@ -86,6 +87,7 @@ class Schedule:
                 or (len(users) > 1 and cost > _CHEAP and node.kind not in ("view", "reshape"))
                 or (node.kind == "gather" and len(users) > 1)
                 or (node.kind == "map" and cost > _CHEAP and any(self._spreads(node, user) for user in users))
+                or (node.kind == "map" and node.shape and cost >= _SLOW and any(self._repeats(node, u) for u in users))
             ):
                 self.kept.add(node)
             self._costs[node] = cost
@@ -130,6 +132,10 @@ class Schedule:
         if user.kind == "view":
             return user.size > node.size
         return user.kind in ("gather", "scatter")
+
+    def _repeats(self, node: Node, user: Node) -> bool:
+        """Whether the user would compute this many times over."""
+        return self._spreads(node, user) and user.size >= 4 * node.size
 
     def address(self, node: Node) -> Address | None:
         """Where the elements of a node stand in memory; None if they are not kept, or not at regular distances."""
