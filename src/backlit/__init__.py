@@ -34,6 +34,7 @@ _LAZY: dict[str, tuple[str, str]] = {
     **_from("autodiff.nonfinite", "trace_nonfinite"),
     **_from("autodiff.custom", "custom_derivative"),
     **_from("compiler.compile", "compile repeat debug_print"),
+    **_from("compiler.team", "threads"),
     **_from("compiler.control", "scan fori_loop while_loop cond"),
     **_from("data.batching", "batches"),
     **_from("data.tables", "load_csv"),

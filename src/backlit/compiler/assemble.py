@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -343,6 +344,12 @@ def _array(data: Any) -> Node:
     return node
 
 
+@lru_cache(maxsize=512)
+def _kernel_of(product: Product, target: Target) -> Any:
+    """The kernel of a product; nets have many that are alike, and `repeat` and `each` want the same ones again."""
+    return emit(product, "NAME", target)
+
+
 def clock(target: Target) -> tuple[str, str]:
     """A declaration, and the instruction that reads a clock of the CPU which every program may read."""
     if target.triple.startswith(("aarch64", "arm64")):
@@ -639,7 +646,7 @@ class _BlockWriter:
         self.arena.free(text)
 
     def _product_kernel(self, product: Product) -> tuple[Any, str]:
-        text = emit(product, "NAME", self.module.target)
+        text = _kernel_of(product, self.module.target)
         self.module.declares |= set(text.declares)
         return text, self.module.add(text.text, "product")
 
