@@ -277,14 +277,13 @@ class Files:
 
 def _is_recording(path: Path) -> None:
     """Raise DataError if something else stands there, before it is trained for nothing."""
-    from backlit.training.frames import MAGIC
+    from backlit.training.frames import is_recording
 
     try:
-        with path.open("rb") as file:
-            begins = file.read(len(MAGIC))
+        is_one = is_recording(path)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}.") from None
-    if begins != MAGIC:
+    if not is_one:
         raise DataError(f"--record {path} is there and is no recorded run, so it is left as it is. Give another name.")
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from backlit.compiler import loops, tape, team, vector_math
 from backlit.compiler.gemm import Part, Product, emit, parallel
 from backlit.compiler.ir import Body, Node
+from backlit.compiler.memory import LINE, Arena
 from backlit.compiler.scalars import COST, Code, register, stored
 from backlit.compiler.schedule import LEAVES, Kernel, Schedule, topological
 from backlit.compiler.straight import Straight, is_small
@@ -20,7 +21,6 @@ from backlit.compiler.target import Target
 from backlit.core.errors import IndexingError
 from backlit.core.value import describe
 
-LINE = team.LINE  # bytes of a cache line: everything in the arena starts at one
 WIDE = 64  # a tape with more inputs and outputs than this copies them by a table
 
 
@@ -43,7 +43,6 @@ class Block:
     name: str
     leaves: list[Node]
     arena: int
-    straight: bool = False
 
 
 @dataclass
@@ -109,11 +108,10 @@ class Module:
         for k, output in enumerate(outputs):
             line.store(output, f"%out{k}")
         self.take(code)
-        text = f"define internal void @NAME({_parameters(len(leaves), len(outputs))}) #0 {{\nentry:\n"
-        text += "\n".join(code.lines) + "\n  ret void\n}\n"
+        text = code.function(_parameters(len(leaves), len(outputs), "noalias "))
         name = self.add(text, stem)
         self.notes.append(KernelNote(name, "straight", list(order), text, "one straight line of code", name))
-        return Block(name, leaves, 0, straight=True)
+        return Block(name, leaves, 0)
 
     def _tape(self, order: Sequence[Node], block: str) -> tuple[tape.Tape, str]:
         """The instructions for these nodes, and the name of the function that runs them."""
@@ -121,7 +119,7 @@ class Module:
         code = tape.interpreter(made)
         self.take(code)
         head = "ptr noalias %v, ptr noalias readonly %table, ptr noalias readonly %index, i64 %count"
-        text = f"define internal void @NAME({head}) #0 {{\nentry:\n" + "\n".join(code.lines) + "\n  ret void\n}\n"
+        text = code.function(head)
         name = self.add(text, "tape")
         told = f"a tape of {len(made.table)} instructions for {made.slots} numbers"
         self.notes.append(KernelNote(name, "tape", list(order), text, told, block))
@@ -132,9 +130,7 @@ class Module:
         leaves = [n for n in order if n.kind == "input"]
         leaves += [_array(data) for data in (made.numbers, made.table, made.index)]
         around = tape.frame(made, leaves, outputs, name)
-        names = [f"%in{k}" for k in range(len(leaves))] + [f"%out{k}" for k in range(len(outputs))]
-        head = ", ".join(["ptr %arena", "ptr %status", *(f"ptr {each}" for each in names)])
-        text = f"define internal void @NAME({head}) #0 {{\nentry:\n" + "\n".join(around.lines) + "\n  ret void\n}\n"
+        text = around.function(_parameters(len(leaves), len(outputs)))
         return Block(self.add(text, stem), leaves, made.slots * tape.SLOT)
 
     # -- loops --------------------------------------------------------------------------------------------------
@@ -163,8 +159,7 @@ class Module:
         code.put(f"  call void @{block.name}({', '.join(f'ptr {a}' for a in [inner, '%status', *args])})")
         self._tail(code, body)
         parameters = ", ".join(["ptr %arena", "ptr %status", "i64 %count", *(f"ptr {p}" for p in pointers + _own(own))])
-        text = f"define internal void @NAME({parameters}) #0 {{\nentry:\n" + "\n".join(code.lines) + "\n  ret void\n}\n"
-        return self.add(text, "loop"), LINE + block.arena, own
+        return self.add(code.function(parameters), "loop"), LINE + block.arena, own
 
     def _head(self, code: Code, body: Body, reverse: bool) -> None:
         if body.flag is not None:
@@ -261,7 +256,7 @@ class Module:
             finals.store(node, f"%c{k}")
         self.take(code)
         parameters = ", ".join(["ptr %arena", "ptr %status", "i64 %count", *(f"ptr {p}" for p in _loop_pointers(body))])
-        text = f"define internal void @NAME({parameters}) #0 {{\nentry:\n" + "\n".join(code.lines) + "\n  ret void\n}\n"
+        text = code.function(parameters)
         name = self.add(text, "loop")
         self.notes.append(
             KernelNote(name, "straight", list(order), text, "one straight line, state in registers", name)
@@ -277,8 +272,8 @@ class Module:
         to outputs, and to an i64 that is 0 afterwards, or, if one of `checks` failed, its number, counted
         from 1.
         """
-        order = topological(outputs)
-        if len(inputs) + len(outputs) > WIDE and not is_small(order) and tape.fits(order, outputs):
+        order = topological(outputs) if len(inputs) + len(outputs) > WIDE else []
+        if order and not is_small(order) and tape.fits(order, outputs):
             body, constants, arena = self._tape_main(inputs, outputs, order)
         else:
             body, constants, arena = self._main(inputs, outputs)
@@ -357,9 +352,10 @@ def clock(target: Target) -> tuple[str, str]:
     return "declare i64 @llvm.readcyclecounter()", "call i64 @llvm.readcyclecounter()"
 
 
-def _parameters(inputs: int, outputs: int) -> str:
+def _parameters(inputs: int, outputs: int, promise: str = "") -> str:
+    """Of a block: pointers to its leaves, then to its outputs. promise: what LLVM is told of each."""
     names = [f"%in{k}" for k in range(inputs)] + [f"%out{k}" for k in range(outputs)]
-    return ", ".join(["ptr %arena", "ptr %status", *(f"ptr noalias {name}" for name in names)])
+    return ", ".join(["ptr %arena", "ptr %status", *(f"ptr {promise}{name}" for name in names)])
 
 
 def _loop_pointers(body: Body) -> list[str]:
@@ -396,7 +392,7 @@ class _BlockWriter:
         self.leaves = [n for n in schedule.order if n.kind == "input" or (n.kind == "constant" and n.shape and n.size)]
         self.pointers: dict[Node, str] = {leaf: f"%in{k}" for k, leaf in enumerate(self.leaves)}
         self.aliases: dict[Node, Node] = {}
-        self.arena = _Arena()
+        self.arena = Arena()
         self.copies: list[tuple[str, str, Node]] = []
         self.checked: set[tuple[Node, int]] = set()
 
@@ -416,14 +412,9 @@ class _BlockWriter:
                 self.arena.free(node)
         for source, destination, node in self.copies:
             self._copy(source, destination, node)
-        body = "\n".join(self.code.lines)
-        text = f"define internal void @NAME({self._parameters()}) #1 {{\nentry:\n{body}\n  ret void\n}}\n"
-        name = self.module.add(text.replace("#1", "#0"), self.stem)
+        text = self.code.function(_parameters(len(self.leaves), len(self.outputs)))
+        name = self.module.add(text, self.stem)
         return Block(name, self.leaves, self.arena.size)
-
-    def _parameters(self) -> str:
-        names = [f"%in{k}" for k in range(len(self.leaves))] + [f"%out{k}" for k in range(len(self.outputs))]
-        return ", ".join(["ptr %arena", "ptr %status", *(f"ptr {name}" for name in names)])
 
     def _place_outputs(self, kernels: Sequence[Kernel]) -> None:
         """Results go where they are wanted at once; a state is overwritten where nobody reads it any more."""
@@ -505,7 +496,7 @@ class _BlockWriter:
                     continue
                 writer = loops.check(self.schedule, positions, length, len(self.module.checks), self.module.target)
                 self.module.take(writer)
-                name = self.module.add(writer.function(), "check")
+                name = self.module.add(writer.text(), "check")
                 args = [*(self.pointers[read] for read in writer.pointers), "%status"]
                 self.code.put(f"  call void @{name}({', '.join(f'ptr {a}' for a in args)})")
 
@@ -537,7 +528,7 @@ class _BlockWriter:
             cuts = self.module.cuts and kernel.kind in ("elementwise", "reduce") and self._cycles(kernel) >= team.LARGE
             writer = loops.write(self.schedule, kernel, "NAME", self.aliases, target, cuts)
             self.module.take(writer)
-            text = writer.function()
+            text = writer.text()
             name = self.module.add(text, "k")
             pointers = [self.pointers[node] for node in writer.pointers]
             if writer.turns:
@@ -574,9 +565,7 @@ class _BlockWriter:
             at = code.let(f"getelementptr inbounds ptr, ptr %args, i64 {k}")
             names.append(code.let(f"load ptr, ptr {at}, align 8"))
         write(code, names)
-        body = "\n".join(code.lines)
-        text = f"define internal void @NAME(ptr %args, i64 %part, i64 %who) #0 {{\nentry:\n{body}\n  ret void\n}}\n"
-        return self.module.add(text, "job")
+        return self.module.add(code.function("ptr %args, i64 %part, i64 %who"), "job")
 
     def _share_turns(self, name: str, pointers: Sequence[str], turns: int) -> None:
         """A kernel whose outermost loop is cut."""
@@ -586,11 +575,7 @@ class _BlockWriter:
         parts = -(-turns // step)
 
         def write(code: Code, names: list[str]) -> None:
-            low = code.let(f"mul nuw nsw i64 %part, {step}")
-            high = code.let(f"add nuw nsw i64 {low}, {step}")
-            if parts * step > turns:
-                within = code.let(f"icmp ult i64 {high}, {turns}")
-                high = code.let(f"select i1 {within}, i64 {high}, i64 {turns}")
+            low, high = _bounds(code, step, turns)
             given = ", ".join([*(f"ptr {x}" for x in names), f"i64 {low}", f"i64 {high}"])
             code.put(f"  call void @{name}({given})")
 
@@ -705,10 +690,7 @@ class _BlockWriter:
         code.put(
             "  %after = add i64 %i, 1\n  %more = icmp ult i64 %after, %hi\n  br i1 %more, label %head, label %end\nend:"
         )
-        body = "\n".join(code.lines)
-        head = "ptr %p0, ptr %p1, ptr %p2, ptr %w, i64 %lo, i64 %hi"
-        text = f"define internal void @NAME({head}) #0 {{\nentry:\n{body}\n  ret void\n}}\n"
-        batch = self.module.add(text, "batch")
+        batch = self.module.add(code.function("ptr %p0, ptr %p1, ptr %p2, ptr %w, i64 %lo, i64 %hi"), "batch")
         pointers = [*(pointer for pointer, _, _ in bases), workspace]
         if not room:
             given = ", ".join(f"ptr {x}" for x in pointers)
@@ -720,10 +702,7 @@ class _BlockWriter:
         def write(code: Code, given: list[str]) -> None:
             own = code.let(f"mul nuw nsw i64 %who, {room}")
             given[3] = code.let(f"getelementptr inbounds i8, ptr {given[3]}, i64 {own}")
-            low = code.let(f"mul nuw nsw i64 %part, {step}")
-            high = code.let(f"add nuw nsw i64 {low}, {step}")
-            within = code.let(f"icmp ult i64 {high}, {count}")
-            high = code.let(f"select i1 {within}, i64 {high}, i64 {count}")
+            low, high = _bounds(code, step, count)
             code.put(f"  call void @{batch}({', '.join(f'ptr {x}' for x in given)}, i64 {low}, i64 {high})")
 
         self._share(self._job(4, write), pointers, parts)
@@ -785,6 +764,16 @@ class _BlockWriter:
         self.code.put(f"  call void @llvm.memcpy.p0.p0.i64(ptr {destination}, ptr {source}, i64 {size}, i1 false)")
 
 
+def _bounds(code: Code, step: int, count: int) -> tuple[str, str]:
+    """From which turn to which a part goes; the last may be shorter."""
+    low = code.let(f"mul nuw nsw i64 %part, {step}")
+    high = code.let(f"add nuw nsw i64 {low}, {step}")
+    if count % step:
+        within = code.let(f"icmp ult i64 {high}, {count}")
+        high = code.let(f"select i1 {within}, i64 {high}, i64 {count}")
+    return low, high
+
+
 def _cut(product: Product) -> list[Part]:
     """A product in parts that threads may take: wide enough that packing and the rest of a tile weigh little."""
     by_rows = product.m >= product.n
@@ -830,39 +819,3 @@ def _all_reads(schedule: Schedule, node: Node) -> set[Node]:
     if node in schedule.kept or node.kind in LEAVES:
         return {node}
     return set(schedule.reads(node))
-
-
-class _Arena:
-    """First fit: what is free is taken again. With very many owners, only what is free in the very size is."""
-
-    MANY = 200
-
-    def __init__(self) -> None:
-        self.size = 0
-        self._taken: dict[int, tuple[int, int, object]] = {}  # with the owner, so that its id stays its own
-        self._free: dict[int, list[int]] = {}
-
-    def take(self, owner: object, size: int) -> int:
-        size = -(-max(size, 1) // LINE) * LINE
-        start = self._place(size)
-        self._taken[id(owner)] = (start, start + size, owner)
-        self.size = max(self.size, start + size)
-        return start
-
-    def _place(self, size: int) -> int:
-        if self._free.get(size):
-            return self._free[size].pop()
-        if len(self._taken) > self.MANY:
-            return self.size
-        start = 0
-        kept = [(begin, begin + length, None) for length, begins in self._free.items() for begin in begins]
-        for begin, end, _ in sorted([*self._taken.values(), *kept], key=lambda taken: taken[0]):
-            if begin - start >= size:
-                break
-            start = max(start, end)
-        return start
-
-    def free(self, owner: object) -> None:
-        found = self._taken.pop(id(owner), None)
-        if found is not None and len(self._taken) > self.MANY:
-            self._free.setdefault(found[1] - found[0], []).append(found[0])

@@ -13,7 +13,7 @@ import numpy as np
 from backlit.compiler.ir import Graph, Node
 from backlit.compiler.lowering import lower
 from backlit.compiler.program import Program, of_trace
-from backlit.compiler.trace import Traced
+from backlit.compiler.trace import Traced, needed
 from backlit.core.errors import GraphError
 from backlit.core.numbers import dtype_of, shape_of, strong
 from backlit.core.value import Value, current, inputs_of
@@ -85,7 +85,7 @@ def compare(name: str, traced: Traced, arrays: Sequence[Any]) -> Comparison:
         *(current(c.variable)._data for c in traced.captured),
         *(c.variable._grad for c in traced.gradients),
     ]
-    order = _order(traced)
+    order = needed(traced.outputs, traced.defined)
     computed = [value for value in order if value._op is not None]
     numbers = dict(zip(leaves, datas, strict=True))
     compiled = _compiled(traced, leaves, datas, computed)
@@ -98,22 +98,6 @@ def compare(name: str, traced: Traced, arrays: Sequence[Any]) -> Comparison:
             found[value] = found.get(source, source._data)
     differences = [_difference(value, found) for value in computed]
     return Comparison(name, differences + _whole(traced, order, numbers))
-
-
-def _ends(traced: Traced) -> list[Value]:
-    return [*traced.results, *(c.node for c in traced.assigned), *(n for _, n in traced.left if n is not None)]
-
-
-def _order(traced: Traced) -> list[Value]:
-    """All values that anything needs that comes out."""
-    wanted = _ends(traced)
-    while True:
-        order = toposort(wanted)
-        known = set(wanted)
-        more = {traced.defined[x] for x in order if x in traced.defined} - known
-        if not more:
-            return order
-        wanted += sorted(more, key=lambda value: value._serial)
 
 
 def _compiled(traced: Traced, leaves: Sequence[Value], datas: Sequence[Any], wanted: Sequence[Value]) -> list[Any]:
@@ -152,7 +136,7 @@ def _whole(traced: Traced, order: Sequence[Value], datas: Mapping[Value, Any]) -
             longer = _longer(value, [exact[x] for x in inputs_of(value)])
             exact[value] = eager[value] if longer is None else longer
     program, _ = of_trace(traced)
-    ends = _ends(traced)
+    ends = traced.outputs
     leaves = [*traced.arguments, *(c.node for c in traced.captured), *(c.node for c in traced.gradients)]
     found = program.run([datas[leaf] for leaf in leaves])
     return [

@@ -20,11 +20,10 @@ from backlit.compiler.ir import Node
 from backlit.compiler.program import Program
 from backlit.compiler.schedule import LEAVES
 from backlit.compiler.target import host
-from backlit.compiler.trace import Traced
+from backlit.compiler.trace import Traced, needed
 from backlit.core.errors import DataError
 from backlit.core.site import Site
 from backlit.core.value import Value, current
-from backlit.core.walk import toposort
 
 WIDTH = 80
 _FREE = frozenset({"view", "reshape", "input", "constant", "part"})
@@ -127,7 +126,7 @@ def _report(entry: Any, k: int, count: int, profile: bool) -> Report:
     buffers = sum(_size(n) for row in rows for n in row.nodes if row.kind != "straight" and n not in outputs)
     return Report(
         title=title,
-        traced=len(_traced_values(traced)),
+        traced=sum(x._op is not None for x in needed(traced.outputs, traced.defined)),
         merged=len(nodes),
         kept=sum(len(row.nodes) for row in rows if row.kind != "straight"),
         rows=rows,
@@ -138,18 +137,6 @@ def _report(entry: Any, k: int, count: int, profile: bool) -> Report:
         seconds={**program.seconds, **program.machine.seconds},
         total_ns=total,
     )
-
-
-def _traced_values(traced: Traced) -> list[Value]:
-    """All that the function computed while it was traced, gradients among it."""
-    wanted = [*traced.results, *(c.node for c in traced.assigned), *(n for _, n in traced.left if n is not None)]
-    while True:
-        order = toposort(wanted)
-        known = set(wanted)
-        more = [traced.defined[x] for x in order if x in traced.defined and traced.defined[x] not in known]
-        if not more:
-            return [x for x in order if x._op is not None]
-        wanted += more
 
 
 def _row(note: KernelNote, notes: Sequence[KernelNote]) -> Row:

@@ -237,15 +237,13 @@ class Writer(Code):
 
     # -- the function -------------------------------------------------------------------------------------------
 
-    def function(self) -> str:
-        """The kernel's text."""
+    def text(self) -> str:
+        """The kernel as a function of its pointers."""
         pointers = [
             f"ptr noalias {'' if node in self.written else 'readonly '}{pointer}"
             for node, pointer in self.pointers.items()
         ]
-        parameters = ", ".join([*pointers, *self.extra])
-        body = "\n".join(self.lines)
-        return f"define internal void @{self.name}({parameters}) #0 {{\nentry:\n{body}\n  ret void\n}}\n"
+        return self.function(", ".join([*pointers, *self.extra]), self.name)
 
 
 def counters(shape: Shape, stem: str = "%i") -> tuple[list[tuple[str, int]], list[Affine]]:

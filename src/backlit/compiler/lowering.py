@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from backlit.compiler.ir import INT64, Body, Graph, Node
 from backlit.compiler.scalars import FUNCTIONS
 from backlit.compiler.schedule import topological
+from backlit.compiler.trace import needed
 from backlit.core.errors import GraphError
 from backlit.core.numbers import Abstract, dtype_of, shape_of
 from backlit.core.op import Elementwise, Op
 from backlit.core.value import Value, describe, inputs_of
-from backlit.core.walk import toposort
 from backlit.ops.lowering import refused, same
 
 if TYPE_CHECKING:
@@ -28,16 +28,7 @@ def lower(
 ) -> list[Node]:
     """The nodes for these values. known: those for the leaves; defined: leaves that stand for other values."""
     graph.defined = defined
-    wanted = list(outputs)
-    followed: set[Value] = set()
-    while True:  # what an assigned leaf stands for belongs to the graph as well
-        order = toposort(wanted)
-        more = [defined[leaf] for leaf in order if leaf in defined and leaf not in followed]
-        if not more:
-            break
-        followed.update(leaf for leaf in order if leaf in defined)
-        wanted.extend(more)
-    for value in order:
+    for value in needed(outputs, defined):
         _lower_with(graph, value, known, defined)
     return [known[value] for value in outputs]
 

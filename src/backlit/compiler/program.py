@@ -6,20 +6,20 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from backlit.compiler import team
-from backlit.compiler.assemble import LINE, KernelNote, Module, outside
+from backlit.compiler.assemble import KernelNote, Module, outside
 from backlit.compiler.ir import Body, Graph, Node
 from backlit.compiler.jit import ENTRY, Machine
 from backlit.compiler.lowering import lower
-from backlit.compiler.schedule import topological
+from backlit.compiler.memory import LINE
 from backlit.compiler.target import host
 from backlit.compiler.trace import Traced
-from backlit.core.numbers import dtype_of, shape_of, stored
+from backlit.core.numbers import dtype_of, shape_of
 from backlit.core.value import Value
 
 FLOAT64 = np.dtype(np.float64)
@@ -216,8 +216,7 @@ def of_trace(traced: Traced, profile: bool = False) -> tuple[Program, list[Node]
     known: dict[Value, Node] = {
         leaf: graph.input(k, shape_of(leaf._data), dtype_of(leaf._data)) for k, leaf in enumerate(leaves)
     }
-    wanted = [*traced.results, *(c.node for c in traced.assigned), *(n for _, n in traced.left if n is not None)]
-    outputs = lower(graph, wanted, known, traced.defined)
+    outputs = lower(graph, traced.outputs, known, traced.defined)
     return Program([known[leaf] for leaf in leaves], outputs, len(traced.results), profile), outputs
 
 
@@ -267,7 +266,3 @@ def repeated(traced: Traced, each: bool = False, profile: bool = False) -> Progr
     parts = graph.loop(body, args, None, False)
     wanted = [*parts[len(state) :], *parts[: len(state)]]
     return Program([places[leaf] for leaf in leaves], wanted, len(traced.results), profile, stacked=each)
-
-
-Runner = Callable[..., Any]
-__all__ = ["Program", "Runner", "of_trace", "repeated", "stored", "topological"]

@@ -98,6 +98,11 @@ class Code:
         self.lines.append(f"  {name} = {expression}")
         return name
 
+    def function(self, parameters: str, name: str = "NAME") -> str:
+        """The instructions as a function of this module alone."""
+        body = "\n".join(self.lines)
+        return f"define internal void @{name}({parameters}) #0 {{\nentry:\n{body}\n  ret void\n}}\n"
+
     def call(self, intrinsic: str, kind: str, *args: str) -> str:
         """An intrinsic of LLVM on arguments of one type."""
         suffix = {"float": "f32", "double": "f64", "half": "f16"}.get(kind, kind)

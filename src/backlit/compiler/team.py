@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from backlit.compiler.memory import LINE
 from backlit.compiler.target import Target
 from backlit.core.errors import DomainError
 
@@ -27,7 +28,6 @@ LARGE = 20_000
 """Estimated cycles below which a kernel is not cut: to hand a part over takes some hundreds."""
 STATE = 256
 """Bytes that the threads share while they work on a program; they start at a multiple of `LINE`."""
-LINE = 64
 _DONE, _WORK, _OPEN = 64, 128, 192  # bytes from the start; the ticket is at 0
 _BITS = 65535  # of the ticket, for the number of parts that nobody has taken yet; those above count the kernels
 _PATIENCE = 4000  # pauses after which a thread that waits lets others run

@@ -6,7 +6,7 @@ outputs; afterwards all are as they were. Constants stay what they are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,7 @@ from backlit.core.record import as_constant
 from backlit.core.state import mode
 from backlit.core.trees import Rebuild, flatten
 from backlit.core.value import INACTIVE, Buffer, Value, constant, current, describe, leaf, next_serial
-from backlit.core.walk import reachable
+from backlit.core.walk import by_serial, reachable, toposort
 from backlit.ops.casting import ASTYPE
 from backlit.ops.creation import zeros
 from backlit.ops.passing import STOP_GRADIENT
@@ -250,7 +250,25 @@ class Traced:
     defined: dict[Value, Value] = field(default_factory=dict)
     guards: list[tuple[Any, str, Any]] = field(default_factory=list)
     prints: list[tuple[str, int]] = field(default_factory=list)
+
+    @property
+    def outputs(self) -> list[Value]:
+        """All that comes out: the results, what is assigned, and the gradients left."""
+        return [*self.results, *(c.node for c in self.assigned), *(n for _, n in self.left if n is not None)]
+
     without: list[Value] = field(default_factory=list)
+
+
+def needed(outputs: Sequence[Value], defined: Mapping[Value, Value]) -> list[Value]:
+    """All values that these need, each after its inputs; what an assigned leaf stands for belongs to them as well."""
+    wanted = list(outputs)
+    while True:
+        order = toposort(wanted)
+        known = set(wanted)
+        more = {defined[leaf] for leaf in order if leaf in defined} - known
+        if not more:
+            return order
+        wanted += sorted(more, key=by_serial)
 
 
 def run(f: Callable[..., Any], build: Callable[[Any], Any], arguments: Sequence[Value], **outer: Any) -> Traced:

@@ -3,8 +3,7 @@
 Everything random is a pure function of a seed or key. Nothing is fetched from anywhere.
 """
 
-from importlib import import_module
-from typing import Any
+from backlit.core.lazy import lazily
 
 _PLACES = {
     "dataset": "Dataset",
@@ -22,18 +21,4 @@ _PLACES = {
     "characters": "Alphabet alphabet_of next_character windows",
     "invented": "names sentences",
 }
-_WHERE = {name: module for module, names in _PLACES.items() for name in names.split()}
-__all__ = list(_WHERE)
-
-
-def __getattr__(name: str) -> Any:
-    """Names are loaded when first used."""
-    if name not in _WHERE:
-        raise AttributeError(f"module 'backlit.data' has no attribute {name!r}")
-    found = getattr(import_module(f"backlit.data.{_WHERE[name]}"), name)
-    globals()[name] = found
-    return found
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__all__, __getattr__, __dir__ = lazily(__name__, _PLACES)

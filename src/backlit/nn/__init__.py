@@ -1,7 +1,6 @@
 """How a network is built: modules, layers, initialisers and losses."""
 
-from importlib import import_module
-from typing import Any
+from backlit.core.lazy import lazily
 
 _PLACES = {
     "module": "Module",
@@ -22,20 +21,4 @@ _PLACES = {
     "losses": "mse mae huber binary_cross_entropy binary_cross_entropy_with_logits cross_entropy hinge max_margin "
     "kl_divergence nll",
 }
-_WHERE = {name: module for module, names in _PLACES.items() for name in names.split()}
-__all__ = list(_WHERE)
-
-
-def __getattr__(name: str) -> Any:
-    """Names are loaded when first used."""
-    if name in _PLACES:  # `nn.init.orthogonal`, `nn.scalars.MLP`
-        return import_module(f"backlit.nn.{name}")
-    if name not in _WHERE:
-        raise AttributeError(f"module 'backlit.nn' has no attribute {name!r}")
-    found = getattr(import_module(f"backlit.nn.{_WHERE[name]}"), name)
-    globals()[name] = found
-    return found
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, *_PLACES})
+__all__, __getattr__, __dir__ = lazily(__name__, _PLACES)

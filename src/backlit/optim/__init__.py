@@ -1,7 +1,6 @@
 """How a network's numbers are changed: optimizers as pure functions and as objects, their parts, and schedules."""
 
-from importlib import import_module
-from typing import Any
+from backlit.core.lazy import lazily
 
 _PLACES = {
     "rule": "Rule Optimizer",
@@ -21,20 +20,4 @@ _PLACES = {
     "schedules": "constant step exponential cosine one_cycle warm_up piecewise ReduceOnPlateau",
     "optimizers.sgd": "sgd SGD",
 }
-_WHERE = {name: module for module, names in _PLACES.items() for name in names.split()}
-__all__ = list(_WHERE)
-
-
-def __getattr__(name: str) -> Any:
-    """Names are loaded when first used."""
-    if name == "schedules":
-        return import_module("backlit.optim.schedules")
-    if name not in _WHERE:
-        raise AttributeError(f"module 'backlit.optim' has no attribute {name!r}")
-    found = getattr(import_module(f"backlit.optim.{_WHERE[name]}"), name)
-    globals()[name] = found
-    return found
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__all__, __getattr__, __dir__ = lazily(__name__, _PLACES)

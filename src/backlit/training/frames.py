@@ -27,6 +27,12 @@ class Record(NamedTuple):
     raw: bytes
 
 
+def is_recording(path: Path) -> bool:
+    """Whether a file begins as a recorded run does. Raises OSError as `open` does."""
+    with path.open("rb") as file:
+        return file.read(len(MAGIC)) == MAGIC
+
+
 def framed(content: bytes) -> bytes:
     """The bytes of one record."""
     head = _MARK + len(content).to_bytes(8, "little")

@@ -27,7 +27,7 @@ import backlit
 from backlit.core.dtypes import STORED
 from backlit.core.errors import DataError
 from backlit.core.value import Value, numbers_of
-from backlit.training.frames import MAGIC, Grows, framed
+from backlit.training.frames import MAGIC, Grows, framed, is_recording
 from backlit.training.recorded import LARGEST_RAW, Recording, read
 from backlit.training.specs import differences, fingerprint, spec_of
 from backlit.training.state import state_arrays
@@ -223,11 +223,10 @@ def _only_recordings(path: Path) -> None:
     if not path.exists():
         return
     try:
-        with path.open("rb") as file:
-            begins = file.read(len(MAGIC))
+        is_one = is_recording(path)
     except OSError as error:
         raise DataError(f"the recording {path} cannot be read: {error.strerror or error}.") from error
-    if begins != MAGIC:
+    if not is_one:
         raise DataError(f"{path} is there and is no recording, so it is left as it is. Record to another file.")
 
 

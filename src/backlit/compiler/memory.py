@@ -1,0 +1,42 @@
+"""The arena: one stretch of memory for all that lives between the kernels of a block."""
+
+from __future__ import annotations
+
+LINE = 64
+"""Bytes of a cache line: everything in the arena starts at one."""
+
+
+class Arena:
+    """First fit: what is free is taken again. With very many owners, only what is free in the very size is."""
+
+    MANY = 200
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._taken: dict[int, tuple[int, int, object]] = {}  # with the owner, so that its id stays its own
+        self._free: dict[int, list[int]] = {}
+
+    def take(self, owner: object, size: int) -> int:
+        size = -(-max(size, 1) // LINE) * LINE
+        start = self._place(size)
+        self._taken[id(owner)] = (start, start + size, owner)
+        self.size = max(self.size, start + size)
+        return start
+
+    def _place(self, size: int) -> int:
+        if self._free.get(size):
+            return self._free[size].pop()
+        if len(self._taken) > self.MANY:
+            return self.size
+        start = 0
+        kept = [(begin, begin + length, None) for length, begins in self._free.items() for begin in begins]
+        for begin, end, _ in sorted([*self._taken.values(), *kept], key=lambda taken: taken[0]):
+            if begin - start >= size:
+                break
+            start = max(start, end)
+        return start
+
+    def free(self, owner: object) -> None:
+        found = self._taken.pop(id(owner), None)
+        if found is not None and len(self._taken) > self.MANY:
+            self._free.setdefault(found[1] - found[0], []).append(found[0])
