@@ -48,7 +48,7 @@ def test_every_kernel_names_the_lines_that_it_computes(compiled: Compiled) -> No
     (report,) = told.reports
     assert [row.name for row in report.rows] == [note.name for note in compiled.entries[0].program.notes]
     text = told.text
-    assert f"test_explained.py:{HIDDEN}: add, tanh" in text
+    assert f"test_explained.py:{HIDDEN}: matmul" in text
     assert f"gradient of test_explained.py:{HIDDEN}" in text
     assert f"test_explained.py:{UPDATE}" in text
     assert f"1 of 1: arguments float64[{X.shape[0]},{X.shape[1]}]" in text
@@ -57,14 +57,17 @@ def test_every_kernel_names_the_lines_that_it_computes(compiled: Compiled) -> No
 
 def test_it_counts_operations_and_bytes(compiled: Compiled) -> None:
     (report,) = compiled.explain().reports
-    products = [row for row in report.rows if row.kind == "matmul"]
-    assert [row.operations for row in products] == [2 * 32 * 48 * 24] * 2
-    assert products[0].bytes == 8 * (32 * 48 + 48 * 24 + 32 * 24)
-    fused = next(row for row in report.rows if any(v.op is not None and v.op.name == "tanh" for v in row.values))
-    computed = [node for node in [*fused.fused, *fused.nodes] if node.kind == "map"]
+    joined = [row for row in report.rows if any(node.kind == "matmul" for node in row.fused)]
+    assert [row.kind == "tiles" for row in report.rows] == [row in joined for row in report.rows]
+    layer, update = joined  # each product with the loops that take its tiles
+    (product,) = (node for node in layer.fused if node.kind == "matmul")
+    assert product not in layer.nodes
+    computed = [node for node in [*layer.fused, *layer.nodes] if node.kind == "map"]
     assert {node.attrs[0] for node in computed} >= {"add", "tanh"}
-    assert fused.operations == 32 * 24 * len(computed)
-    assert fused.bytes == 8 * (32 * 24 + 24 + 32 * 24 * len(fused.nodes))
+    assert layer.operations == 2 * 32 * 48 * 24 + 32 * 24 * len(computed)
+    assert layer.bytes == 8 * (32 * 48 + 48 * 24 + 24 + 32 * 24 * len(layer.nodes))
+    assert update.operations == 2 * 32 * 48 * 24 + 48 * 24 * 2
+    assert update.bytes == 8 * (32 * 48 + 32 * 24 + 2 * 48 * 24)  # the gradient itself is nowhere
     assert report.arena == compiled.entries[0].program.arena_bytes
     assert report.traced > report.merged - 10 > 0
     assert 0 < report.kept < report.merged
@@ -111,11 +114,12 @@ def test_a_line_shows_its_nodes_its_kernel_and_its_code(compiled: Compiled) -> N
     text = compiled.explain(line=HIDDEN).text
     assert compiled.explain(HIDDEN).text == text
     assert "= tanh" in text
-    assert "define internal void @k2(" in text
+    assert "define internal void @k1(" in text
+    assert "define internal void @product2(" in text
     assert "LLVM IR, after LLVM's passes:" in text
     assembly = text.split("Assembly for ")[-1]
     assert "ret" in assembly
-    assert "kernel of kind matmul" in text
+    assert "kernel of kind tiles" in text
 
 
 def test_a_name_and_a_value_are_found_as_well(compiled: Compiled) -> None:

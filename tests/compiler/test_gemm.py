@@ -11,7 +11,7 @@ import llvmlite.binding as llvm
 import numpy as np
 import pytest
 
-from backlit.compiler.gemm import Kernel, Product, Stored, emit, parallel
+from backlit.compiler.gemm import Epilogue, Kernel, Product, columns_of, emit, keeps_whole, parallel
 from backlit.compiler.gemm.plan import Plan, plan_of
 from backlit.compiler.target import Target, host, named
 from backlit.core.errors import DomainError, DtypeError, ShapeError
@@ -238,40 +238,80 @@ def test_parts_cover_c_once() -> None:
     assert len(parallel(Product(0, 0, 4), 2)) == 1
 
 
-@pytest.mark.parametrize("plan", [None, Plan(3, 2, 16, 6, True)])
-@pytest.mark.parametrize("shape", [(10, 37, 50), (30, 1, 40), (37, 1, 50), (1, 37, 50)])
+TAKES = """
+define internal void @{name}(ptr %out, ptr %tile, i64 %stride, i64 %row, i64 %column, i64 %rows) noinline {{
+entry:
+  br label %rows.loop
+rows.loop:
+  %r = phi i64 [0, %entry], [%r.next, %rows.latch]
+  %y = add i64 %row, %r
+  br label %columns.loop
+columns.loop:
+  %c = phi i64 [0, %rows.loop], [%c.next, %columns.loop]
+  %from = add i64 %c, 0
+  %skipped = mul i64 %r, %stride
+  %at = add i64 %from, %skipped
+  %place = getelementptr double, ptr %tile, i64 %at
+  %found = load double, ptr %place
+  %x = add i64 %column, %c
+  %above = mul i64 %y, {n}
+  %to = add i64 %above, %x
+  %goal = getelementptr double, ptr %out, i64 %to
+  %old = load double, ptr %goal
+  %new = fadd double %old, %found
+  store double %new, ptr %goal
+  %c.next = add i64 %c, 1
+  %c.more = icmp ult i64 %c.next, {columns}
+  br i1 %c.more, label %columns.loop, label %rows.latch
+rows.latch:
+  %r.next = add i64 %r, 1
+  %r.more = icmp ult i64 %r.next, %rows
+  br i1 %r.more, label %rows.loop, label %end
+end:
+  ret void
+}}
+"""
+
+
+@pytest.mark.parametrize("plan", [None, Plan(3, 2, 16, 6, True), Plan(4, 1, 50, 8, True)])
+@pytest.mark.parametrize("shape", [(10, 48, 50), (37, 32, 40), (1, 16, 50), (12, 96, 7)])
 @pytest.mark.parametrize("transposed", [False, True])
-def test_an_epilogue_sees_each_element_once_with_its_place(
+def test_an_epilogue_takes_each_element_once_at_its_place(
     shape: tuple[int, ...], transposed: bool, plan: Plan | None
 ) -> None:
     m, n, k = shape
-    if plan and min(m, n) == 1:
-        plan = None
-
-    def plus_other(stored: Stored) -> tuple[str, str]:
-        """C = A·B + D, with D of C's shape."""
-        name, masks, zero = stored.prefix, f"<{stored.lanes} x i1>", f"{stored.type} zeroinitializer"
-        load = f"@llvm.masked.load.v{stored.lanes}f64.p0"
-        lines = [
-            f"  {name}row = mul i64 {stored.row}, {n}",
-            f"  {name}at = add i64 {name}row, {stored.column}",
-            f"  {name}place = getelementptr double, ptr %other, i64 {name}at",
-            f"  {name}d = call {stored.type} {load}(ptr {name}place, i32 8, {masks} {stored.mask}, {zero})",
-            f"  {name}sum = fadd {stored.type} {stored.vector}, {name}d",
-        ]
-        declares.add(f"declare {stored.type} {load}(ptr, i32 immarg, {masks}, {stored.type})")
-        return "\n".join(lines), f"{name}sum"
-
-    declares: set[str] = set()
     product = Product(m, n, k, "double", a_transposed=transposed, b_transposed=not transposed)
-    kernel = emit(product, "kernel.0", host(), plus_other, ["ptr noalias %other"], plan)
-    _engine, (function,) = machine_code([replace(kernel, declares=kernel.declares | declares)], parameters=1)
+    lanes = host().lanes("double")
+    if plan is not None and plan.rows > m:
+        return
+    if m == 1 and not transposed:
+        assert columns_of(product, host()) == []  # dot products have no tiles
+        return
+    if plan is None:
+        widths = columns_of(product, host())
+        assert all(width % lanes == 0 for width in widths)
+        whole = keeps_whole(product, host())
+    else:
+        widths = [width for width in {plan.vectors * lanes, n % (plan.vectors * lanes)} if width]
+        whole = plan.k_block < k
+    names = {width: f"takes.{width}" for width in widths}
+    kernel = emit(product, "kernel.0", host(), Epilogue(names, 1), plan)
+    takes = "".join(TAKES.format(name=name, n=n, columns=width) for width, name in names.items())
+    wrapped = kernel.text.replace("@kernel.0(", "@kernel.inner(") + takes
+    wrapped += "define internal void @kernel.0(ptr %A, ptr %B, ptr %C, ptr %W, ptr %out) {\n"
+    wrapped += "  call void @kernel.inner(ptr %A, ptr %B, ptr %C, ptr %W, ptr %out, i64 2, i64 0)\n  ret void\n}\n"
+    wrapped = wrapped.replace("@kernel.0.transpose(", "@kernel.inner.transpose(")
+    _engine, (function,) = machine_code([replace(kernel, text=wrapped)], parameters=1)
     a, b, c = operands(product, np.random.default_rng(0))
-    other = np.random.default_rng(1).normal(size=(m, n))
+    before = c.copy()
+    out = np.random.default_rng(1).normal(size=(m + 2, n))  # C is its part from row 2 on
+    wanted = out.copy()
+    wanted[2:] += exact(product, a, b)
     memory, address = workspace(kernel)
-    function(a.ctypes.data, b.ctypes.data, c.ctypes.data, address, other.ctypes.data)
+    function(a.ctypes.data, b.ctypes.data, c.ctypes.data, address, out.ctypes.data)
     del memory
-    np.testing.assert_allclose(c, exact(product, a, b) + other, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(out, wanted, rtol=1e-12, atol=1e-12)
+    assert whole or np.array_equal(c, before)
 
 
 GUARDED = """

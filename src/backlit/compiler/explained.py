@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from backlit.compiler import jit
-from backlit.compiler.assemble import KernelNote
 from backlit.compiler.ir import Node
+from backlit.compiler.module import KernelNote
 from backlit.compiler.program import Program
 from backlit.compiler.schedule import LEAVES
 from backlit.compiler.target import host
@@ -33,9 +33,9 @@ _PROFILE_SECONDS = 0.2
 
 @dataclass
 class Row:
-    """One kernel. name: of its function; kind: see `compiler/ir.py`; nodes: what it keeps in memory; fused: what it
-    computes on the way and keeps in registers only; operations and bytes: for one run of it; ns: with `profile`, the
-    time of one run; turns: whether it runs once for each turn of a loop.
+    """One kernel. name: of its function; kind: see `compiler/ir.py`, or "tiles" for loops that take over those of a
+    product; nodes: what it keeps in memory; fused: what it computes on the way and keeps in registers only; operations
+    and bytes: for one run of it; before: the functions that hand on to it; ns: with `profile`, the time of one run.
     """
 
     name: str
@@ -47,6 +47,7 @@ class Row:
     block: str
     operations: int
     bytes: int
+    before: tuple[str, ...] = ()
     ns: float | None = None
 
     @property
@@ -165,7 +166,7 @@ def _row(note: KernelNote, notes: Sequence[KernelNote]) -> Row:
         fused = sorted(inside, key=lambda node: node.index)
     bytes_ = sum(map(_size, reads)) + (0 if note.kind == "straight" else sum(map(_size, nodes)))
     operations = sum(map(_operations, [*fused, *nodes]))
-    return Row(note.name, note.kind, nodes, fused, reads, note.note, note.block, operations, bytes_)
+    return Row(note.name, note.kind, nodes, fused, reads, note.note, note.block, operations, bytes_, note.before)
 
 
 def _operations(node: Node) -> int:
@@ -213,7 +214,7 @@ def _profiled(entry: Any) -> tuple[Program, dict[Any, float]]:
 @cache
 def _ns_per_tick() -> float:
     """How long the clock takes for a tick, against Python's own."""
-    from backlit.compiler.assemble import clock
+    from backlit.compiler.module import clock
 
     declared, call = clock(host())
     text = f"{declared}\ndefine void @main(ptr %p, i64 %n) {{\n  %t = {call}\n  store i64 %t, ptr %p\n  ret void\n}}\n"
@@ -328,8 +329,6 @@ def _about(name: str, reports: Sequence[Report], of: Any) -> str:
             found = [node for node in [*row.fused, *row.nodes] if any(match(value) for value in node.origins)]
             if not found:
                 continue
-            optimized, assembly = jit.of_function(report.program.text, row.name)
-            text = next(iter(_definitions(report.program.text, row.name)), "")
             lines += [f"{row.name}, kernel of kind {row.kind} ({report.title})", ""]
             lines += ["Nodes (what is fused into the kernel is computed in registers):"]
             kept = set(row.nodes)
@@ -340,9 +339,12 @@ def _about(name: str, reports: Sequence[Report], of: Any) -> str:
                 what = str(node.attrs[0]) if node.kind in ("map", "reduce", "pick", "running") else node.kind
                 shown = f"  {how} %{node.index} = {what} {inner}: {_shape(node.shape, node.dtype)}"
                 lines.append(f"{shown:<56}  from {names}"[:WIDTH])
-            lines += ["", "LLVM IR, as written:", "", *text.splitlines()]
-            lines += ["", "LLVM IR, after LLVM's passes:", "", *optimized.splitlines()]
-            lines += ["", f"Assembly for {host().name}:", "", *assembly.splitlines(), ""]
+            for function in (*row.before, row.name):
+                optimized, assembly = jit.of_function(report.program.text, function)
+                text = next(iter(_definitions(report.program.text, function)), "")
+                lines += ["", "LLVM IR, as written:", "", *text.splitlines()]
+                lines += ["", "LLVM IR, after LLVM's passes:", "", *optimized.splitlines()]
+                lines += ["", f"Assembly for {host().name}:", "", *assembly.splitlines(), ""]
     if not lines:
         places = sorted({site.line for r in reports for v in _all_values(r) if (site := _site_of(v)[0]) is not None})
         raise DataError(

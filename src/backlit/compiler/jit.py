@@ -134,8 +134,9 @@ def units(text: str) -> list[Unit]:
         for name, body in by_name.items()
     }
     own = [name for name in by_name if name not in inlined]
-    ready = {name for name in own if name.startswith("product") and all(n.startswith("product") for n in needs[name])}
-    main = [name for name in own if name == "main" or any(n in own and n not in ready for n in needs[name])]
+    ready = {name for name in own if name.startswith("product")}
+    others = [name for name in own if name not in ready]
+    main = [name for name in others if name == "main" or any(n in others for n in needs[name])]
     kernels = [name for name in own if name not in ready and name not in main]
     groups = [(kernels + main, False)]
     if len(by_name) > 4 and sum(len(by_name[name]) for name in kernels) > _WORTH_A_THREAD:

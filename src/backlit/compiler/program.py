@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 
 from backlit.compiler import team
-from backlit.compiler.assemble import KernelNote, Module, outside
+from backlit.compiler.assemble import finish
 from backlit.compiler.ir import Body, Graph, Node
 from backlit.compiler.jit import ENTRY, Machine
 from backlit.compiler.lowering import lower
 from backlit.compiler.memory import LINE
+from backlit.compiler.module import KernelNote, Module
+from backlit.compiler.positions import outside
 from backlit.compiler.target import host
 from backlit.compiler.trace import Traced
 from backlit.core.numbers import dtype_of, shape_of
@@ -48,7 +50,7 @@ class Program:
         start = time.perf_counter()
         self.inputs, self.outputs = list(inputs), list(outputs)
         module = Module(host(), profile, team.threads() > 1)
-        self.text, self._constants, arena = module.finish(inputs, outputs)
+        self.text, self._constants, arena = finish(module, inputs, outputs)
         self.clocks = module.clocks
         self.notes: list[KernelNote] = module.notes
         self.arena_bytes = arena

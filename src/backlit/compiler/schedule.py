@@ -46,12 +46,15 @@ def row_major(shape: Shape) -> tuple[int, ...]:
 
 @dataclass
 class Kernel:
-    """Loops that compute some kept nodes together. kind: "elementwise", or that of its one node."""
+    """Loops that compute some kept nodes together. kind: "elementwise", or that of its one node. product: a matrix
+    product whose tiles the loops take over, so that it is not kept.
+    """
 
     kind: str
     nodes: list[Node]
     domain: Shape
     reads: list[Node] = field(default_factory=list)
+    product: Node | None = None
 
 
 class Schedule:
@@ -197,6 +200,41 @@ class Schedule:
             known = set(kernels[joined].reads)
             kernels[joined].reads += [r for r in reads if r not in known]
         return kernels
+
+    # -- products that loops take over --------------------------------------------------------------------------
+
+    def followed(self) -> list[tuple[Kernel, Node]]:
+        """Kernels with a matrix product that only they read, each element where they compute one."""
+        found: dict[int, tuple[Kernel, Node]] = {}
+        home = {node: kernel for kernel in self.kernels for node in kernel.nodes}
+        for node in self.order:
+            if node.kind != "matmul" or node in self.outputs or math.prod(node.shape[:-2]) != 1 or not node.size:
+                continue
+            kernels = {id(home[x]): home[x] for x in self._readers(node) if x is not None and x in home}
+            kernel = next(iter(kernels.values())) if len(kernels) == 1 and None not in self._readers(node) else None
+            if kernel is not None and kernel.kind == "elementwise" and math.prod(kernel.domain) == node.size:
+                found.setdefault(id(kernel), (kernel, node))
+        return list(found.values())
+
+    def _readers(self, node: Node) -> set[Node | None]:
+        """The kept nodes that read this one by maps and views alone; None among them if one reads it otherwise."""
+        found: set[Node | None] = set()
+        stack = list(self.users[node])
+        while stack:
+            x = stack.pop()
+            if x.kind not in ("map", "view"):
+                found.add(None)
+            elif x in self.kept:
+                found.add(x)
+            else:
+                stack += self.users[x]
+        return found
+
+    def join(self, kernel: Kernel, product: Node) -> None:
+        """Compute a product, which is kept no more, where a kernel takes it over."""
+        self.kernels = [k for k in self.kernels if product not in k.nodes]
+        kernel.product = product
+        kernel.reads = list(dict.fromkeys(read for node in kernel.nodes for read in self.reads(node)))
 
     def reads(self, node: Node) -> list[Node]:
         """The kept nodes and leaves that computing a kept node loads."""

@@ -7,7 +7,7 @@ workspace where that pays, one block of k at a time.
 """
 
 from backlit.compiler.gemm.emission import Kernel, emit
+from backlit.compiler.gemm.epilogue import Epilogue, columns_of, keeps_whole
 from backlit.compiler.gemm.product import Part, Product, parallel
-from backlit.compiler.gemm.vectors import Epilogue, Stored
 
-__all__ = ["Epilogue", "Kernel", "Part", "Product", "Stored", "emit", "parallel"]
+__all__ = ["Epilogue", "Kernel", "Part", "Product", "columns_of", "emit", "keeps_whole", "parallel"]

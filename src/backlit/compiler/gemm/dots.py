@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from backlit.compiler.gemm.product import Product
-from backlit.compiler.gemm.vectors import Epilogue, Stored, Vectors
+from backlit.compiler.gemm.vectors import Vectors
 from backlit.compiler.gemm.writer import Index, Writer
 from backlit.compiler.target import Target
 
@@ -37,8 +37,8 @@ def dots_of(product: Product) -> Shape | None:
 class Dots:
     """The writing of such a kernel."""
 
-    def __init__(self, product: Product, shape: Shape, target: Target, epilogue: Epilogue | None) -> None:
-        self.product, self.shape, self.epilogue = product, shape, epilogue
+    def __init__(self, product: Product, shape: Shape, target: Target) -> None:
+        self.product, self.shape = product, shape
         self.w, self.declares = Writer(), set[str]()
         self.functions: list[str] = []
         self.workspace_bytes = 0
@@ -101,12 +101,4 @@ class Dots:
         place = self.w.offset(self.product.dtype, "%C", (i, 1))
         if self.product.accumulate:
             vector = self.vectors.plus(self.vectors.load(place, valid, self.vectors.bytes), vector)
-        if self.epilogue is not None:
-            along_rows = self.shape.rows == "%A"
-            row, column = (str(i), "0") if along_rows else ("0", str(i))
-            mask, prefix = self.vectors.mask(valid), f"%{self.w.fresh('e')}."
-            text, vector = self.epilogue(
-                Stored(vector, self.vectors.type, row, column, self.lanes, valid, mask, along_rows, prefix)
-            )
-            self.w.lines.append(text)
         self.vectors.store(vector, place, valid, self.vectors.bytes)

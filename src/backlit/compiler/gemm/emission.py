@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from backlit.compiler.gemm.dots import Dots, dots_of
+from backlit.compiler.gemm.epilogue import Epilogue
 from backlit.compiler.gemm.plan import Plan, plan_of
 from backlit.compiler.gemm.product import Product
 from backlit.compiler.gemm.tiles import Tiles
-from backlit.compiler.gemm.vectors import Epilogue
 from backlit.compiler.target import Target
 
 
@@ -17,7 +16,7 @@ from backlit.compiler.target import Target
 class Kernel:
     """Emitted code.
 
-    `text` defines `@name(ptr A, ptr B, ptr C, ptr workspace, ...)` and what only it calls. The workspace has
+    `text` defines `@name(ptr A, ptr B, ptr C, ptr workspace, …)` and what only it calls. The workspace has
     `workspace_bytes` bytes (possibly 0: then null will do), starts at a multiple of 64 and need not be cleared.
     `declares` are the lines that the module needs once, however many kernels it holds. `note` tells the choices.
     """
@@ -30,15 +29,11 @@ class Kernel:
 
 
 def emit(
-    product: Product,
-    name: str,
-    target: Target,
-    epilogue: Epilogue | None = None,
-    parameters: Sequence[str] = (),
-    plan: Plan | None = None,
+    product: Product, name: str, target: Target, epilogue: Epilogue | None = None, plan: Plan | None = None
 ) -> Kernel:
     """The kernel of a product: `define internal void @name(ptr noalias %A, ptr noalias %B, ptr noalias %C,
-    ptr noalias %workspace)`, with `parameters` (such as `"ptr noalias %bias"`) after these, for the epilogue's use.
+    ptr noalias %workspace)`. With an epilogue, which `columns_of` must allow, further parameters follow, and its
+    functions take the tiles; then C is written only if `keeps_whole` says so.
 
     Every element of C is the sum over k from the first to the last, each term added with one rounding where the CPU can
     (`Target.fuses`), starting from 0, or from C with `accumulate`: no choice of tile or block changes the result.
@@ -54,9 +49,13 @@ def emit(
     'float 32x10x128, tile 16x1x16'
     """
     dots = dots_of(product) if plan is None else None
-    writing = Tiles(product, name, target, epilogue, plan or plan_of(product, target)) if dots is None else None
-    body = writing or Dots(product, dots, target, epilogue)  # type: ignore[arg-type]
-    head = ", ".join(["ptr noalias %A", "ptr noalias %B", "ptr noalias %C", "ptr noalias %workspace", *parameters])
+    body: Tiles | Dots
+    if dots is None:
+        body = Tiles(product, name, target, epilogue, plan or plan_of(product, target))
+    else:
+        body = Dots(product, dots, target)
+    own = ["ptr noalias %A", "ptr noalias %B", "ptr noalias %C", "ptr noalias %workspace"]
+    head = ", ".join([*own, *(epilogue.parameters if epilogue else ())])
     lines = "\n".join(body.body())
     note = _note(product, body)
     functions = [

@@ -60,20 +60,23 @@ class Product:
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a product: itself a product, and where in A, B and C it starts, counted in numbers."""
+    """A part of a product: itself a product, and where in A, B and C it starts, counted in numbers; and the row and
+    column of C.
+    """
 
     product: Product
     a_offset: int
     b_offset: int
     c_offset: int
+    row: int = 0
+    column: int = 0
 
 
 def parallel(product: Product, parts: int, grain: int = 32) -> list[Part]:
     """The product as at most `parts` products that write different parts of C, so that threads may run them.
 
     Every element of C is summed over k in the same order however the product is split, so the results are the same
-    bits. The longer side of C is cut, at multiples of `grain`. Each part needs a workspace of its own, and an epilogue
-    counts rows and columns from the part's start.
+    bits. The longer side of C is cut, at multiples of `grain`. Each part needs a workspace of its own.
 
     >>> [(part.product.m, part.c_offset) for part in parallel(Product(100, 10, 5), 2)]
     [(64, 0), (36, 640)]
@@ -91,8 +94,8 @@ def parallel(product: Product, parts: int, grain: int = 32) -> list[Part]:
             start, size = start - step, step + 1
         if by_rows:
             a = start if product.a_transposed else start * product.lda
-            found.append(Part(replace(product, m=size), a, 0, start * product.ldc))
+            found.append(Part(replace(product, m=size), a, 0, start * product.ldc, row=start))
         else:
             b = start * product.ldb if product.b_transposed else start
-            found.append(Part(replace(product, n=size), 0, b, start))
+            found.append(Part(replace(product, n=size), 0, b, start, column=start))
     return found or [Part(product, 0, 0, 0)]

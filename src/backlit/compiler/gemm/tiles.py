@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from backlit.compiler.gemm.epilogue import Epilogue
 from backlit.compiler.gemm.plan import Plan, Problem, problem_of
 from backlit.compiler.gemm.product import Product
-from backlit.compiler.gemm.vectors import Epilogue, Stored, Vectors
+from backlit.compiler.gemm.vectors import Vectors
 from backlit.compiler.gemm.writer import Index, Writer
 from backlit.compiler.target import Target
 
@@ -43,7 +44,7 @@ class Tiles:
         plan, p = self.plan, self.problem
         said = ["computed as its transpose"] if p.swapped else []
         said.append(f"tile {plan.rows}x{plan.vectors}x{self.lanes}")
-        said += ["B packed"] if self.workspace_bytes else []
+        said += ["B packed"] if plan.packs and p.k else []
         said += [f"k by {plan.k_block}"] if plan.k_block < p.k else []
         said += [f"rows by {plan.m_block}"] if plan.m_block < p.m // plan.rows * plan.rows else []
         return said
@@ -120,16 +121,14 @@ class Tiles:
         if self.epilogue is None:
             self._store(panel, places, sums)
         elif self.plan.k_block >= p.k:
-            self._store(panel, places, self._finish(panel, i, sums, self.epilogue))
+            self._hand_on(rows, panel, i, self._apart(rows, panel, sums), panel.vectors * self.lanes)
         else:
-            last, more, done = w.fresh("last"), w.fresh("more"), w.fresh("stored")
-            is_last = w.set("last", f"icmp uge i64 {w.plus(kb, self.plan.k_block)}, {p.k}")
-            w.put(f"br i1 {is_last}, label %{last}, label %{more}")
-            w.label(last)
-            self._store(panel, places, self._finish(panel, i, sums, self.epilogue))
-            w.put(f"br label %{done}")
-            w.label(more)
             self._store(panel, places, sums)
+            last, done = w.fresh("last"), w.fresh("stored")
+            is_last = w.set("last", f"icmp uge i64 {w.plus(kb, self.plan.k_block)}, {p.k}")
+            w.put(f"br i1 {is_last}, label %{last}, label %{done}")
+            w.label(last)
+            self._hand_on(rows, panel, i, corner, p.ldc)
             w.go(done)
 
     def _loaded(self, panel: Panel, places: dict[Cell, str]) -> dict[Cell, str]:
@@ -180,18 +179,25 @@ class Tiles:
         w.label(f"{loop}.done")
         return coming
 
-    def _finish(self, panel: Panel, i: Index, sums: dict[Cell, str], epilogue: Epilogue) -> dict[Cell, str]:
-        """The sums after the epilogue."""
-        finished = {}
+    def _apart(self, rows: int, panel: Panel, sums: dict[Cell, str]) -> str:
+        """The sums in a tile of their own, in the workspace."""
+        element, width = self.element, panel.vectors * self.lanes
+        packed = self.plan.k_block * self.plan.vectors * self.lanes if self.plan.packs else 0
+        tile = self.w.offset(element, "%workspace", (packed, 1))
+        self.workspace_bytes = max(self.workspace_bytes, (packed + rows * width) * self.product.element_bytes)
         for (r, v), name in sums.items():
-            row, column = str(self.w.plus(i, r)), str(self.w.plus(panel.j, v * self.lanes))
-            if self.problem.swapped:
-                row, column = column, row
-            valid, prefix = self._valid(panel, v), f"%{self.w.fresh('e')}."
-            mask, kind, swapped = self.vectors.mask(valid), self.vectors.type, self.problem.swapped
-            text, finished[r, v] = epilogue(Stored(name, kind, row, column, self.lanes, valid, mask, swapped, prefix))
-            self.w.lines.append(text)
-        return finished
+            place = self.w.offset(element, tile, (r * width + v * self.lanes, 1))
+            self.vectors.store(name, place, self.lanes, self.target.lanes_bytes)
+        return tile
+
+    def _hand_on(self, rows: int, panel: Panel, i: Index, tile: str, stride: int) -> None:
+        """Call the epilogue for a tile."""
+        assert self.epilogue is not None
+        columns = (panel.vectors - 1) * self.lanes + panel.valid
+        row, column = (self.w.set("at", f"add i64 %{name}, {at}") for name, at in (("row", i), ("column", panel.j)))
+        given = [*(f"ptr {pointer}" for pointer in self.epilogue.given), f"ptr {tile}"]
+        given += [f"i64 {number}" for number in (stride, row, column, rows)]
+        self.w.put(f"call void @{self.epilogue.names[columns]}({', '.join(given)})")
 
     def _store(self, panel: Panel, places: dict[Cell, str], sums: dict[Cell, str]) -> None:
         for cell, name in sums.items():

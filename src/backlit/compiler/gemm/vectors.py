@@ -2,35 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
 from backlit.compiler.gemm.writer import Writer
 from backlit.compiler.target import Target
-
-
-@dataclass(frozen=True)
-class Stored:
-    """A vector of finished elements of C, about to be stored, as an epilogue sees it.
-
-    `vector` names the value, of LLVM type `type` with `lanes` lanes, of which the first `valid` are stored (`mask` is
-    the constant of that). `row` and `column` are the i64 indices of the first lane (names or numbers); further lanes
-    are further columns, or further rows if `along_rows`. Names that the epilogue makes start with `prefix`.
-    """
-
-    vector: str
-    type: str
-    row: str
-    column: str
-    lanes: int
-    valid: int
-    mask: str
-    along_rows: bool
-    prefix: str
-
-
-Epilogue = Callable[[Stored], tuple[str, str]]
-"""Gives straight-line IR and the name of the vector to store instead."""
 
 
 class Vectors:

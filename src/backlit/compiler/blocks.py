@@ -1,0 +1,359 @@
+"""One block: a sequence of kernel calls, with one arena for all that lives between them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from backlit.compiler import loops, products, tape, team, turns
+from backlit.compiler.followed import TileWriter, follower
+from backlit.compiler.frame import Frame, step_of
+from backlit.compiler.gemm import Epilogue, columns_of, keeps_whole
+from backlit.compiler.ir import Body, Node
+from backlit.compiler.memory import LINE
+from backlit.compiler.module import Block, KernelNote, Module, array, clock
+from backlit.compiler.positions import Check, check_now, spread_from
+from backlit.compiler.scalars import COST, Code, stored
+from backlit.compiler.schedule import LEAVES, Kernel, Schedule, topological
+from backlit.compiler.straight import Straight, is_small
+
+
+def block(module: Module, outputs: Sequence[Node], over: dict[int, Node], stem: str) -> Block:
+    """A function that computes the outputs. over: for an output by its number, the input whose memory it takes over."""
+    order = topological(outputs)
+    if is_small(order):
+        return _straight(module, outputs, order, stem)
+    if tape.fits(order, outputs):
+        return _of_tape(module, outputs, order, stem)
+    schedule = Schedule(outputs, late=_late(order, [outputs[i] for i in over]))
+    return _Writer(Frame(module, schedule, stem), list(outputs), over).write()
+
+
+def _straight(module: Module, outputs: Sequence[Node], order: Sequence[Node], stem: str) -> Block:
+    code = Code()
+    line = Straight(code)
+    leaves = [n for n in order if n.kind == "input"]
+    for k, leaf in enumerate(leaves):
+        line.load(leaf, f"%in{k}")
+    line.compute(order)
+    for k, output in enumerate(outputs):
+        line.store(output, f"%out{k}")
+    module.take(code)
+    text = code.function(_parameters(len(leaves), len(outputs), "noalias "))
+    name = module.add(text, stem)
+    module.notes.append(KernelNote(name, "straight", list(order), text, "one straight line of code", name))
+    return Block(name, leaves, 0)
+
+
+def tape_of(module: Module, order: Sequence[Node], stem: str) -> tuple[tape.Tape, str]:
+    """The instructions for these nodes, and the name of the function that runs them."""
+    made = tape.Tape(order)
+    code = tape.interpreter(made)
+    module.take(code)
+    text = code.function("ptr noalias %v, ptr noalias readonly %table, ptr noalias readonly %index, i64 %count")
+    name = module.add(text, "tape")
+    told = f"a tape of {len(made.table)} instructions for {made.slots} numbers"
+    module.notes.append(KernelNote(name, "tape", list(order), text, told, stem))
+    return made, name
+
+
+def _of_tape(module: Module, outputs: Sequence[Node], order: Sequence[Node], stem: str) -> Block:
+    made, name = tape_of(module, order, stem)
+    leaves = [n for n in order if n.kind == "input"]
+    leaves += [array(data) for data in (made.numbers, made.table, made.index)]
+    around = tape.frame(made, leaves, outputs, name)
+    text = around.function(_parameters(len(leaves), len(outputs)))
+    return Block(module.add(text, stem), leaves, made.slots * tape.SLOT)
+
+
+def _parameters(inputs: int, outputs: int, promise: str = "") -> str:
+    """Of a block: pointers to its leaves, then to its outputs. promise: what LLVM is told of each."""
+    names = [f"%in{k}" for k in range(inputs)] + [f"%out{k}" for k in range(outputs)]
+    return ", ".join(["ptr %arena", "ptr %status", *(f"ptr {promise}{name}" for name in names)])
+
+
+def _late(order: Sequence[Node], wanted: Sequence[Node]) -> set[Node]:
+    """Of these nodes, those that nothing else needs: what overwrites a state runs when all have read it."""
+    late = {node for node in wanted if node.kind not in LEAVES}
+    users: dict[Node, list[Node]] = {node: [] for node in order}
+    for node in order:
+        for arg in node.args:
+            users[arg].append(node)
+    passes = set(late)  # nodes all of whose users are late, or are such nodes themselves
+    for node in reversed(order):
+        if node not in passes and users[node] and all(user in passes for user in users[node]):
+            passes.add(node)
+    return {node for node in late if all(user in passes for user in users[node])}
+
+
+class _Writer:
+    """Writes one block: where everything lies, and the calls."""
+
+    def __init__(self, frame: Frame, outputs: list[Node], over: dict[int, Node]) -> None:
+        self.frame, self.schedule, self.outputs, self.over = frame, frame.schedule, outputs, over
+        order = frame.schedule.order
+        self.leaves = [n for n in order if n.kind == "input" or (n.kind == "constant" and n.shape and n.size)]
+        frame.pointers.update((leaf, f"%in{k}") for k, leaf in enumerate(self.leaves))
+        self.aliases: dict[Node, Node] = {}
+        self.followers: dict[Node, tuple[Callable[[int], TileWriter], list[int]]] = {}
+        self.copies: list[tuple[str, str, Node]] = []
+        self.checked: set[tuple[Node, int]] = set()
+
+    def write(self) -> Block:
+        frame = self.frame
+        self._follow()
+        kernels = self.schedule.kernels
+        self._place_outputs(kernels)
+        last = self._last_uses(kernels)
+        freed: dict[int, list[Node]] = {}
+        for node, k in last.items():
+            freed.setdefault(k, []).append(node)
+        for k, kernel in enumerate(kernels):
+            for node in kernel.nodes:
+                self._give_place(node)
+            self._check(kernel)
+            self._emit(kernel)
+            for node in [*freed.get(k, []), *(n for n in kernel.nodes if n not in last)]:
+                frame.arena.free(node)
+        for source, destination, node in self.copies:
+            self._copy(source, destination, node)
+        text = frame.code.function(_parameters(len(self.leaves), len(self.outputs)))
+        return Block(frame.module.add(text, frame.stem), self.leaves, frame.arena.size)
+
+    # -- products and the loops that follow them ----------------------------------------------------------------
+
+    def _follow(self) -> None:
+        """Let loops take over the tiles of a product that nothing else reads."""
+        module = self.frame.module
+        for kernel, node in self.schedule.followed():
+            shapes = [part.product for part in products.parts_of(self.frame, products.product_of(self.schedule, node))]
+            columns = [columns_of(shape, module.target) for shape in shapes]
+            if not all(columns):
+                continue
+            self.schedule.kept.discard(node)
+            write = follower(self.schedule, kernel, node, self.aliases, module.target)
+            if write is None:
+                self.schedule.kept.add(node)
+                continue
+            self.schedule.join(kernel, node)
+            self.followers[kernel.nodes[0]] = write, sorted({width for widths in columns for width in widths})
+
+    def _with_tiles(self, kernel: Kernel, node: Node) -> None:
+        """A product whose tiles the loops of a kernel take over."""
+        frame = self.frame
+        write, widths = self.followers[kernel.nodes[0]]
+        writers = {width: write(width) for width in widths}
+        names = {}
+        for width, writer in writers.items():
+            frame.module.take(writer)
+            names[width] = frame.module.add(writer.text(), "k")
+        writer = writers[widths[-1]]
+        extra = [frame.pointers[read] for read in writer.pointers]
+        epilogue = Epilogue(names, len(extra))
+        parts = products.parts_of(frame, products.product_of(self.schedule, node))
+        whole = any(keeps_whole(part.product, frame.module.target) for part in parts)
+        goal = frame.take(node, node.size * node.dtype.itemsize) if whole else "null"
+        product, told = products.call_with(frame, node, goal, epilogue, extra)
+        frame.arena.free(node)
+        name, text = names[widths[-1]], writer.text()
+        frame.module.notes.append(KernelNote(name, "tiles", kernel.nodes, text, told, frame.stem, (product,)))
+
+    # -- where everything lies ----------------------------------------------------------------------------------
+
+    def _place_outputs(self, kernels: Sequence[Kernel]) -> None:
+        """Results go where they are wanted at once; a state is overwritten where nobody reads it any more."""
+        for k, node in enumerate(self.outputs):
+            target = f"%out{k}"
+            old = self.over.get(k)
+            if node is old:
+                continue  # it stays
+            if node.kind == "input" and any(old is node and self.outputs[j] is not old for j, old in self.over.items()):
+                safe = self.frame.take(("before", k), node.size * node.dtype.itemsize)
+                self._copy("", safe, node)  # something else is written where it stands
+                self.copies.append((safe, target, node))
+            elif node.kind in LEAVES or node in self.frame.pointers or not node.size:
+                self.copies.append(("", target, node))
+            elif old is None:
+                self.frame.pointers[node] = target
+            elif self._may_overwrite(node, old, kernels):
+                if old in self.frame.pointers:
+                    self.aliases[node] = old
+                self.frame.pointers[node] = target
+            else:
+                self.copies.append(("", target, node))
+
+    def _may_overwrite(self, new: Node, old: Node, kernels: Sequence[Kernel]) -> bool:
+        if old not in self.frame.pointers:
+            return True  # nobody reads it
+        writer = new.args[0] if new.kind == "part" else new
+        at = next(k for k, kernel in enumerate(kernels) if writer in kernel.nodes)
+        kernel = kernels[at]
+        if any(old in self._reads(later) for later in kernels[at + 1 :]):
+            return False
+        if new.kind == "part":  # a loop first copies its start to where it writes
+            rest = [arg for k, arg in enumerate(writer.args) if k != new.attrs[0] or arg is not old]
+            return all(old not in _all_reads(self.schedule, arg) for arg in rest)
+        if kernel.kind == "elementwise":
+            return all(
+                old not in self.schedule.reads(node) or old in self.schedule._aligned(node) for node in kernel.nodes
+            )
+        if kernel.kind == "scatter":
+            base, *rest = new.args
+            return base is old and all(old not in _all_reads(self.schedule, x) for x in rest)
+        return old not in self._reads(kernel)
+
+    def _reads(self, kernel: Kernel) -> set[Node]:
+        return {read for node in kernel.nodes for read in self.schedule.reads(node)}
+
+    def _last_uses(self, kernels: Sequence[Kernel]) -> dict[Node, int]:
+        last: dict[Node, int] = {}
+        for k, kernel in enumerate(kernels):
+            for node in kernel.nodes:
+                for read in self.schedule.reads(node):
+                    last[read] = k
+                if node.kind == "part":
+                    last[node.args[0]] = k
+        for _, _, node in self.copies:
+            last[node] = len(kernels)
+        return last
+
+    def _give_place(self, node: Node) -> None:
+        if node in self.frame.pointers or node.kind in ("loop", "part"):
+            return
+        self.frame.pointers[node] = self.frame.take(node, node.size * node.dtype.itemsize)
+
+    def _check(self, kernel: Kernel) -> None:
+        """Before a kernel gathers or scatters: whether the positions that it was given lie inside."""
+        for node in self.schedule.inlined(kernel):
+            if node.kind not in ("gather", "scatter"):
+                continue
+            (target, *arrays), skip = node.args, 1 if node.kind == "scatter" else 0
+            for entry, length in zip(node.attrs[0], target.shape, strict=True):
+                if entry[0] != "array":
+                    continue
+                positions = spread_from(arrays[skip + entry[1]])
+                if (positions, length) in self.checked or not positions.size:
+                    continue
+                self.checked.add((positions, length))
+                self.frame.module.checks.append(Check(node, length))
+                if positions.kind == "constant":
+                    check_now(positions, self.frame.module.checks[-1])
+                    continue
+                writer = loops.check(
+                    self.schedule, positions, length, len(self.frame.module.checks), self.frame.module.target
+                )
+                self.frame.module.take(writer)
+                name = self.frame.module.add(writer.text(), "check")
+                self.frame.call(name, [*(self.frame.pointers[read] for read in writer.pointers), "%status"])
+
+    # -- calls --------------------------------------------------------------------------------------------------
+
+    def _emit(self, kernel: Kernel) -> None:
+        module, code = self.frame.module, self.frame.code
+        if not module.profile or kernel.kind in ("part", "loop"):
+            self._emit_plain(kernel)
+            return
+        declared, call = clock(module.target)
+        module.declares.add(declared)
+        began = code.let(call)
+        self._emit_plain(kernel)
+        spent = code.let(f"sub i64 {code.let(call)}, {began}")
+        place = code.let(f"getelementptr i64, ptr @clock, i64 {len(module.clocks)}")
+        total = code.let(f"add i64 {code.let(f'load i64, ptr {place}')}, {spent}")
+        code.put(f"  store i64 {total}, ptr {place}")
+        module.clocks.append(module.notes[-1])
+
+    def _emit_plain(self, kernel: Kernel) -> None:
+        if kernel.product is not None:
+            self._with_tiles(kernel, kernel.product)
+        elif kernel.kind == "matmul":
+            products.call(self.frame, kernel.nodes[0])
+        elif kernel.kind == "loop":
+            self._loop(kernel.nodes[0])
+        elif kernel.kind != "part":
+            self._loops(kernel)
+
+    def _loops(self, kernel: Kernel) -> None:
+        frame, target = self.frame, self.frame.module.target
+        cuts = frame.module.cuts and kernel.kind in ("elementwise", "reduce") and self._cycles(kernel) >= team.LARGE
+        writer = loops.write(self.schedule, kernel, "NAME", self.aliases, target, cuts)
+        frame.module.take(writer)
+        text = writer.text()
+        name = frame.module.add(text, "k")
+        pointers = [frame.pointers[node] for node in writer.pointers]
+        if writer.turns:
+            frame.share_turns(name, pointers, writer.turns, step_of(writer.turns))
+        else:
+            frame.call(name, pointers)
+        frame.module.notes.append(KernelNote(name, kernel.kind, kernel.nodes, text, "", frame.stem))
+
+    def _cycles(self, kernel: Kernel) -> float:
+        """About how long a kernel takes."""
+        inlined = self.schedule.inlined(kernel)
+        size = max([math.prod(kernel.domain), *(arg.size for node in kernel.nodes for arg in node.args)])
+        cost = sum(COST.get(n.attrs[0], 1) if n.kind == "map" else 1 for n in inlined if n.size * 2 > size)
+        widest = max(node.dtype.itemsize for node in kernel.nodes)
+        return cost * size * widest / self.frame.module.target.lanes_bytes
+
+    def _loop(self, node: Node) -> None:
+        body: Body = node.data
+        count, reverse = node.attrs[:2]
+        for part in body.parts:
+            if part not in self.frame.pointers:
+                self.frame.pointers[part] = self.frame.take(part, part.size * part.dtype.itemsize)
+        made = turns.loop(self.frame.module, body, reverse, block)
+        for leaf in made.own:
+            if leaf not in self.frame.pointers:
+                self.leaves.append(leaf)
+                self.frame.pointers[leaf] = f"%in{len(self.leaves) - 1}"
+        arena = self.frame.take(body, made.arena)
+        self.frame.arena.free(body)
+        args = []
+        for k, arg in enumerate(node.args):
+            if k < body.carried:
+                is_number = arg.kind == "constant" and not arg.shape
+                self._copy("" if is_number else self._pointer_to(arg), self.frame.pointers[body.parts[k]], arg)
+                args.append(self.frame.pointers[body.parts[k]])
+            else:
+                args.append(self._pointer_to(arg))
+        args += [self.frame.pointers[part] for part in body.parts[body.carried :]]
+        args += [self.frame.pointers[leaf] for leaf in made.own]
+        if count is None:  # told by the caller, just before the arena
+            before = self.frame.code.let(f"getelementptr inbounds i8, ptr %arena, i64 -{LINE}")
+            number: str = self.frame.code.let(f"load i64, ptr {before}, align 8")
+        else:
+            number = str(count)
+        self.frame.code.put(
+            f"  call void @{made.name}(ptr {arena}, ptr %status, i64 {number}, {', '.join(f'ptr {a}' for a in args)})"
+        )
+        for part in body.parts:
+            if part not in self.schedule.kept:
+                self.frame.arena.free(part)
+
+    def _pointer_to(self, node: Node) -> str:
+        """Where an argument of a loop begins; it is contiguous. Of an empty one, anywhere: nothing is read there."""
+        if not node.size:
+            return "%arena"
+        address = self.schedule.address(node)
+        assert address is not None, node
+        return self.frame.moved(self.frame.pointers[address.base], stored(node.dtype), address.offset)
+
+    def _copy(self, source: str, destination: str, node: Node) -> None:
+        if not node.size:
+            return
+        if node.kind == "constant" and not node.shape:
+            line = Straight(self.frame.code)
+            line.compute([node])
+            line.store(node, destination)
+            return
+        source = source or self.frame.pointers[node]
+        size = node.size * node.dtype.itemsize
+        self.frame.code.put(
+            f"  call void @llvm.memcpy.p0.p0.i64(ptr {destination}, ptr {source}, i64 {size}, i1 false)"
+        )
+
+
+def _all_reads(schedule: Schedule, node: Node) -> set[Node]:
+    if node in schedule.kept or node.kind in LEAVES:
+        return {node}
+    return set(schedule.reads(node))

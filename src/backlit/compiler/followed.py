@@ -1,0 +1,76 @@
+"""Loops that take over the tiles of a matrix product as soon as they are computed, while they are near.
+
+What only the loops need of the product then never goes to memory: a layer's bias and activation are applied, or a
+gradient is spent on the optimizer's update, tile by tile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from backlit.compiler.ir import Node
+from backlit.compiler.loops import Affine, Writer, affine, combined, counters, merged
+from backlit.compiler.scalars import stored
+from backlit.compiler.schedule import Kernel, Schedule, row_major
+from backlit.compiler.target import Target
+
+
+class TileWriter(Writer):
+    """Writes loops over a tile: element (r, c) of it stands at `%tile + r * %stride + c`."""
+
+    def __init__(self, schedule: Schedule, target: Target, product: Node, aliases: dict[Node, Node]) -> None:
+        super().__init__(schedule, "NAME", target)
+        self.product, self.aliases = product, aliases
+        self.places: set[tuple[Affine, ...]] = set()  # of the product, that are read
+
+    def _element(self, node: Node, index: Sequence[Affine], fresh: bool) -> str:
+        if node is not self.product:
+            return super()._element(node, index, fresh)
+        self.places.add(tuple(self._merge(place) for place in index if place != (0, ())))
+        self.widest = max(self.widest, node.dtype.itemsize)
+        at = self.let(f"add nsw i64 {self.let('mul nsw i64 %r, %stride')}, %c")
+        kind = stored(node.dtype)
+        place = self.let(f"getelementptr inbounds {kind}, ptr %tile, i64 {at}", "a")
+        return self.let(f"load {kind}, ptr {place}, align {node.dtype.itemsize}")
+
+
+def follower(
+    schedule: Schedule, kernel: Kernel, product: Node, aliases: dict[Node, Node], target: Target
+) -> Callable[[int], TileWriter] | None:
+    """What writes the kernel for tiles of so many columns; None if the kernel does not go row by row as they do."""
+    loops, index = counters(kernel.domain)
+    offset = combined(0, list(zip(row_major(kernel.domain), index, strict=True)))
+
+    def body(w: TileWriter) -> None:
+        values = [w.element(node, index, fresh=True) for node in kernel.nodes]
+        for node, value in zip(kernel.nodes, values, strict=True):  # last, lest one is written over what is read
+            w.store(node, offset, value)
+
+    probe = TileWriter(schedule, target, product, aliases)
+    body(probe)
+
+    def arranged(w: TileWriter) -> list[tuple[str, int]]:
+        w.accesses, w.apart = probe.accesses, probe.apart
+        return merged(w, loops)
+
+    trial = TileWriter(schedule, target, product, aliases)
+    if [count for _, count in arranged(trial)] != list(product.shape[-2:]):
+        return None
+    (row, _), (column, _) = arranged(trial)
+    body(trial)
+    if trial.places != {(affine(0, {row: 1}), affine(0, {column: 1}))}:
+        return None
+
+    def write(columns: int) -> TileWriter:
+        w = TileWriter(schedule, target, product, aliases)
+        arranged(w)
+        w.extra = ["ptr noalias readonly %tile", "i64 %stride", "i64 %row", "i64 %column", "i64 %rows"]
+
+        def place_and_body() -> None:
+            w.put(f"  {row} = add nuw nsw i64 %row, %r\n  {column} = add nuw nsw i64 %column, %c")
+            body(w)
+
+        w.loop([("%r", 2), ("%c", columns)], place_and_body, "0", "%rows")
+        return w
+
+    return write

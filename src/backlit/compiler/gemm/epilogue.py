@@ -1,0 +1,48 @@
+"""What takes over the tiles of a product as soon as they are computed, while they are near."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from backlit.compiler.gemm.dots import dots_of
+from backlit.compiler.gemm.plan import plan_of, problem_of
+from backlit.compiler.gemm.product import Product
+from backlit.compiler.target import Target
+
+
+@dataclass(frozen=True)
+class Epilogue:
+    """Functions `@name(ptr …, ptr tile, i64 stride, i64 row, i64 column, i64 rows)`, by how many columns they take.
+
+    pointers: how many pointers stand before the tile; the kernel hands them on. Element (r, c) of the tile stands at
+    `tile + r * stride + c`, and is element (row + r, column + c) of the whole product.
+    """
+
+    names: Mapping[int, str]
+    pointers: int
+
+    @property
+    def parameters(self) -> list[str]:
+        """What the kernel takes beside its own: the pointers, and where in the whole product its C begins."""
+        return [*(f"ptr {name}" for name in self.given), "i64 %row", "i64 %column"]
+
+    @property
+    def given(self) -> list[str]:
+        return [f"%e{k}" for k in range(self.pointers)]
+
+
+def columns_of(product: Product, target: Target) -> list[int]:
+    """How many columns the tiles of a product have; none, if they are not to be taken over: loops over parts of a
+    vector cost more than what they save.
+    """
+    lanes = target.lanes(product.dtype)
+    if dots_of(product) is not None or problem_of(product).swapped or not product.flops or product.n % lanes:
+        return []
+    width = plan_of(product, target).vectors * lanes
+    return [columns for columns in (width if product.n >= width else 0, product.n % width) if columns]
+
+
+def keeps_whole(product: Product, target: Target) -> bool:
+    """Whether C is needed in memory, though its tiles are taken over: k is cut, and sums wait there."""
+    return plan_of(product, target).k_block < product.k

@@ -1,0 +1,181 @@
+"""Calls of matrix products: where operands lie, one product or many, whole or in parts for threads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+from backlit.compiler import team
+from backlit.compiler.frame import Frame, own_room
+from backlit.compiler.gemm import Epilogue, Kernel, Part, Product, emit, parallel
+from backlit.compiler.ir import Node
+from backlit.compiler.memory import LINE
+from backlit.compiler.module import KernelNote
+from backlit.compiler.scalars import Code, register, stored
+from backlit.compiler.schedule import Address, Schedule
+from backlit.compiler.target import Target
+
+
+def product_of(schedule: Schedule, node: Node) -> Product:
+    """The product of the last two axes of a node's operands, as they lie in memory."""
+    a, b = operands(schedule, node)
+    m, k = node.args[0].shape[-2:]
+    n = node.shape[-1]
+    ta, lda = _layout(a.strides, m, k)
+    tb, ldb = _layout(b.strides, k, n)
+    return Product(m, n, k, register(node.dtype), ta, tb, lda, ldb)
+
+
+def operands(schedule: Schedule, node: Node) -> tuple[Address, Address]:
+    a, b = (schedule.address(arg) for arg in node.args)
+    assert a is not None
+    assert b is not None
+    return a, b
+
+
+def _layout(strides: Sequence[int], rows: int, columns: int) -> tuple[bool, int]:
+    """Whether an operand is stored transposed, and the distance of its stored rows."""
+    r, c = strides[-2:]
+    if (c == 1 or columns == 1) and (r >= columns or rows == 1):
+        return False, max(r, columns) if rows > 1 else columns
+    return True, max(c, rows) if columns > 1 else rows
+
+
+def call(frame: Frame, node: Node) -> None:
+    """Compute a product into its memory."""
+    product, lead = product_of(frame.schedule, node), node.shape[:-2]
+    if math.prod(lead) == 1:
+        name, text, told = _one(frame, node, product, frame.pointers[node])
+        frame.module.notes.append(KernelNote(name, "matmul", [node], text, told, frame.stem))
+        return
+    kernel, name = _kernel(frame, product)
+    frame.module.notes.append(KernelNote(name, "matmul", [node], kernel.text, kernel.note, frame.stem))
+    room = _room(kernel.workspace_bytes)
+    cuts = _is_large(frame, product, math.prod(lead))
+    workspace = frame.take(kernel, room * (team.MOST if cuts else 1))
+    _many(frame, node, name, product, workspace, room if cuts else 0)
+    frame.arena.free(kernel)
+
+
+def call_with(frame: Frame, node: Node, goal: str, epilogue: Epilogue, extra: Sequence[str]) -> tuple[str, str]:
+    """Compute a product whose tiles are taken over; gives its function and what `explain` tells of it.
+
+    goal: where C lies, if it is needed. extra: the epilogue's pointers.
+    """
+    name, _, told = _one(frame, node, product_of(frame.schedule, node), goal, epilogue, extra)
+    return name, f"tiles of {name}: {told}"
+
+
+def parts_of(frame: Frame, product: Product) -> list[Part]:
+    """A product in parts that threads may take: wide enough that packing and the rest of a tile weigh little."""
+    if not _is_large(frame, product, 1):
+        return [Part(product, 0, 0, 0)]
+    by_rows = product.m >= product.n
+    grain = 96 if by_rows else 64
+    length = product.m if by_rows else product.n
+    return parallel(product, min(team.PARTS, max(1, length // grain)), grain)
+
+
+def _is_large(frame: Frame, product: Product, times: int) -> bool:
+    lanes = frame.module.target.lanes(product.dtype)
+    return frame.module.cuts and product.flops * times / (4 * lanes) >= team.LARGE
+
+
+def _one(
+    frame: Frame,
+    node: Node,
+    product: Product,
+    goal: str,
+    epilogue: Epilogue | None = None,
+    extra: Sequence[str] = (),
+) -> tuple[str, str, str]:
+    """A product without leading axes. Its (first) kernel's name, text and note."""
+    parts = parts_of(frame, product)
+    kernels = [_kernel(frame, part.product, epilogue) for part in parts]
+    kernel, name = kernels[0]
+    room = _room(max(each.workspace_bytes for each, _ in kernels))
+    workspace = frame.take(kernel, room * (team.MOST if len(parts) > 1 else 1))
+    a, b = operands(frame.schedule, node)
+    kind = stored(node.dtype)
+    pointers = [frame.moved(frame.pointers[x.base], kind, x.offset) for x in (a, b)]
+    pointers += [goal, workspace, *extra]
+
+    def write(job: Code, given: list[str]) -> None:
+        given[3] = own_room(job, given[3], room)
+        cases = " ".join(f"i64 {k}, label %part{k}" for k in range(1, len(parts)))
+        job.put(f"  switch i64 %part, label %part0 [ {cases} ]")
+        for k, (part, (_, name)) in enumerate(zip(parts, kernels, strict=True)):
+            job.put(f"part{k}:")
+            args = []
+            for pointer, offset in zip(given, (part.a_offset, part.b_offset, part.c_offset), strict=False):
+                place = f"getelementptr inbounds {kind}, ptr {pointer}, i64 {offset}"
+                args.append(f"ptr {job.let(place) if offset else pointer}")
+            args += [f"ptr {pointer}" for pointer in given[3:]]
+            args += [f"i64 {part.row}", f"i64 {part.column}"] if epilogue else []
+            job.put(f"  call void @{name}({', '.join(args)})\n  br label %end")
+        job.put("end:")
+
+    if len(parts) > 1:
+        frame.share(pointers, len(parts), write)
+    else:
+        frame.call(name, pointers, [0, 0] if epilogue else [])
+    frame.arena.free(kernel)
+    return name, kernel.text, f"{kernel.note}, in {len(parts)} parts" if len(parts) > 1 else kernel.note
+
+
+def _many(frame: Frame, node: Node, name: str, product: Product, workspace: str, room: int) -> None:
+    """The product for each of the leading indices, in a function of its own. room: if they are shared by threads, the
+    bytes of a workspace.
+    """
+    lead, kind = node.shape[:-2], stored(node.dtype)
+    a, b = operands(frame.schedule, node)
+    own = [product.m * product.n * math.prod(lead[d + 1 :]) for d in range(len(lead))]
+    code = Code()
+    code.put("  br label %head\nhead:\n  %i = phi i64 [%lo, %entry], [%after, %head]")
+    rest = "%i"
+    places: list[str] = []
+    for d in range(len(lead) - 1, -1, -1):
+        if d:
+            places.insert(0, code.let(f"urem i64 {rest}, {lead[d]}"))
+            rest = code.let(f"udiv i64 {rest}, {lead[d]}")
+        else:
+            places.insert(0, rest)
+    args = []
+    for p, (offset, strides) in enumerate(((a.offset, a.strides[:-2]), (b.offset, b.strides[:-2]), (0, own))):
+        total = str(offset)
+        for index, stride in zip(places, strides, strict=True):
+            if stride:
+                total = code.let(f"add i64 {total}, {code.let(f'mul i64 {index}, {stride}')}")
+        args.append(code.let(f"getelementptr inbounds {kind}, ptr %p{p}, i64 {total}"))
+    code.put(f"  call void @{name}({', '.join(f'ptr {x}' for x in args)}, ptr %w)")
+    code.put(
+        "  %after = add i64 %i, 1\n  %more = icmp ult i64 %after, %hi\n  br i1 %more, label %head, label %end\nend:"
+    )
+    batch = frame.module.add(code.function("ptr %p0, ptr %p1, ptr %p2, ptr %w, i64 %lo, i64 %hi"), "batch")
+    pointers = [frame.pointers[a.base], frame.pointers[b.base], frame.pointers[node], workspace]
+    count = math.prod(lead)
+    if room:
+        frame.share_turns(batch, pointers, count, -(-count // team.PARTS), room)
+    else:
+        frame.call(batch, pointers, [0, count])
+
+
+def _kernel(frame: Frame, product: Product, epilogue: Epilogue | None = None) -> tuple[Kernel, str]:
+    """The kernel of a product, and its name in the module."""
+    target = frame.module.target
+    found = _plain(product, target) if epilogue is None else emit(product, "NAME", target, epilogue)
+    frame.module.declares |= found.declares
+    return found, frame.module.add(found.text, "product")
+
+
+@lru_cache(maxsize=512)
+def _plain(product: Product, target: Target) -> Any:
+    """The kernel of a product; nets have many that are alike, and `repeat` and `each` want the same ones again."""
+    return emit(product, "NAME", target)
+
+
+def _room(size: int) -> int:
+    """Bytes of a workspace, in whole lines."""
+    return -(-max(size, LINE) // LINE) * LINE
