@@ -55,7 +55,7 @@ WORKS = {
     "nudge": Work("the same by nudging all 9 parameters", 600e-9, 100, 1e-6),
     "moons": Work("moons, 2-16-16-1, hinge + L2, 100 points, float64", 7.5e-6, 300, 1e-10),
     "digits": Work("digits, 64-128-10 tanh, Adam, batch 32, float32", 19e-6, 30, 1e-3),
-    "names": Work("names: embedding, batch norm, 30-200-27, batch 32, float32", 14e-6, 30, 1e-3),
+    "names": Work("names: embedding, batch norm, 30-64-27, batch 32, float32", 14e-6, 30, 1e-3),
     "wide": Work("784-512-512-10 relu, momentum, batch 128, float32", 1.9e-3, 10, 1e-3),
     "transformer": Work("transformer, 2 layers, d 64, context 32, batch 16, AdamW", 3.3e-3, 5, 1e-3),
     "through": Work("d final loss / d rate of 10,000 steps, float64", 0.9e-6, 1, 1e-8),

@@ -33,13 +33,13 @@ SHAPES = {
         Product(128, 10, 32, a_transposed=True),
         Product(32, 128, 10, b_transposed=True),
     ],
-    "30-200-27, batch 32": [
-        Product(32, 200, 30),
-        Product(32, 27, 200),
-        Product(30, 200, 32, a_transposed=True),
-        Product(200, 27, 32, a_transposed=True),
-        Product(32, 200, 27, b_transposed=True),
-        Product(32, 30, 200, b_transposed=True),
+    "30-64-27, batch 32": [
+        Product(32, 64, 30),
+        Product(32, 27, 64),
+        Product(30, 64, 32, a_transposed=True),
+        Product(64, 27, 32, a_transposed=True),
+        Product(32, 64, 27, b_transposed=True),
+        Product(32, 30, 64, b_transposed=True),
     ],
     "784-512-512-10, batch 128": [
         Product(128, 512, 784),

@@ -9,7 +9,7 @@ import numpy as np
 
 import backlit as bl
 from backlit import nn, optim
-from benchmarks.compiled_peers.problems import BLOCKS, CONTEXT, HEADS, VOCABULARY, WIDTH, Array, Problem, Run
+from benchmarks.compiled_peers.problems import BLOCKS, CONTEXT, HEADS, HIDDEN, VOCABULARY, WIDTH, Array, Problem, Run
 
 NAME = "backlit"
 Step = Callable[..., Any]
@@ -96,8 +96,8 @@ def _digits(problem: Problem) -> tuple[Step, dict[str, Any], Any]:
 
 
 def _names(problem: Problem) -> tuple[Step, dict[str, Any], Any]:
-    embedding, first = nn.Embedding(27, 10, key=0), nn.Linear(30, 200, bias=False, key=0)
-    norm, last = nn.BatchNorm(200), nn.Linear(200, 27, key=0)
+    embedding, first = nn.Embedding(27, 10, key=0), nn.Linear(30, HIDDEN, bias=False, key=0)
+    norm, last = nn.BatchNorm(HIDDEN), nn.Linear(HIDDEN, 27, key=0)
 
     def loss_of(p: Any, row: Any, x: Any, y: Any) -> Any:
         h = norm(first(embedding(x[row]).reshape(-1, 30)))

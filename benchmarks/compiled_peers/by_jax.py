@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax, nn
 
-from benchmarks.compiled_peers.problems import BLOCKS, CONTEXT, HEADS, WIDTH, Array, Problem, Run
+from benchmarks.compiled_peers.problems import BLOCKS, CONTEXT, HEADS, HIDDEN, WIDTH, Array, Problem, Run
 
 jax.config.update("jax_enable_x64", True)
 
@@ -151,7 +151,7 @@ def contestants(problem: Problem) -> dict[str, Run]:
         memory = {"v": jax.tree.map(jnp.zeros_like, start)}
     elif update in (_adam, _adamw):
         memory = {"t": jnp.asarray(0), **{k: jax.tree.map(jnp.zeros_like, start) for k in ("m", "v")}}
-    norms = {"mean": jnp.zeros(200, "f4"), "var": jnp.ones(200, "f4")} if problem.name == "names" else None
+    norms = {"mean": jnp.zeros(HIDDEN, "f4"), "var": jnp.ones(HIDDEN, "f4")} if problem.name == "names" else None
     return _runs(problem, step, (start, memory, norms))
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F  # noqa: N812
 
-from benchmarks.compiled_peers.problems import BLOCKS, CONTEXT, HEADS, WIDTH, Array, Problem, Run
+from benchmarks.compiled_peers.problems import BLOCKS, CONTEXT, HEADS, HIDDEN, WIDTH, Array, Problem, Run
 
 EAGER, ALONE, COMPILED = "PyTorch eager", "PyTorch, one thread", "PyTorch compiled"
 THROUGH_STEPS = 300
@@ -148,7 +148,7 @@ def _trainer(problem: Problem, loss: Callable[..., Any], threads: int) -> Run:
     data = tuple(torch.tensor(x) for x in problem.data)
     rows = [None] if problem.rows is None else list(torch.tensor(problem.rows))
     p = {name: torch.tensor(x, requires_grad=True) for name, x in problem.start.items()}
-    memory = {"mean": torch.zeros(200), "var": torch.ones(200)} if problem.name == "names" else None
+    memory = {"mean": torch.zeros(HIDDEN), "var": torch.ones(HIDDEN)} if problem.name == "names" else None
 
     def run(n: int) -> list[Array]:
         with torch.no_grad():
@@ -199,7 +199,7 @@ def _compiled(problem: Problem, loss: Callable[..., Any], threads: int) -> Run:
         values = [torch.tensor(x) for x in problem.start.values()]
         m = [torch.zeros_like(x) for x in values] if adam or momentum else []
         v = [torch.zeros_like(x) for x in values] if adam else []
-        norms = {"mean": torch.zeros(200), "var": torch.ones(200)} if problem.name == "names" else {}
+        norms = {"mean": torch.zeros(HIDDEN), "var": torch.ones(HIDDEN)} if problem.name == "names" else {}
         numbers, value = torch.zeros(2), values[0]
         with _threads(threads):
             for i in range(n):

@@ -17,6 +17,8 @@ Run = Callable[[int], "list[Array]"]
 """Trains from the start for so many steps; gives the last loss and the parameters, in the order of `Problem.start`."""
 ROWS = 512
 """So many batches are drawn; then they come again."""
+HIDDEN = 64
+"""Of the net that makes names."""
 
 
 @dataclass
@@ -91,7 +93,7 @@ def digits() -> Problem:
 
 
 def names_net() -> Problem:
-    """Embedding(27, 10) of three characters, Linear(30, 200) without bias, batch norm, tanh, Linear(200, 27); batches
+    """Embedding(27, 10) of three characters, Linear(30, 64) without bias, batch norm, tanh, Linear(64, 27); batches
     of 32.
     """
     rng = np.random.default_rng(3)
@@ -104,10 +106,10 @@ def names_net() -> Problem:
     x, y = np.array(contexts, np.int64), np.array(following, np.int64)
     start = {
         "C": rng.normal(size=(27, 10)).astype(np.float32),
-        "W1": uniform(rng, 30, 200),
-        "scale": np.ones(200, np.float32),
-        "shift": np.zeros(200, np.float32),
-        "W2": uniform(rng, 200, 27),
+        "W1": uniform(rng, 30, HIDDEN),
+        "scale": np.ones(HIDDEN, np.float32),
+        "shift": np.zeros(HIDDEN, np.float32),
+        "W2": uniform(rng, HIDDEN, 27),
         "b2": np.zeros(27, np.float32),
     }
     return Problem("names", start, (x, y), 0.1, _batches(rng, len(y), 32))
