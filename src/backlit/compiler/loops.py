@@ -643,6 +643,11 @@ def _running(w: Writer, kernel: Kernel) -> Plan:
                 if function == "recurrence":
                     scaled = apply(w, "multiply", [w.element(node.args[0], index), now], [x.dtype] * 2, x.dtype)
                     following = apply(w, "add", [scaled, value], [x.dtype] * 2, x.dtype)
+                    if length > 1:  # the first is the term alone, whatever the factor
+                        first = w.let(f"icmp eq i64 {counter}, 0")
+                        following = w.let(f"select i1 {first}, {kind} {value}, {kind} {following}")
+                    else:
+                        following = value
                 else:
                     following = apply(w, function, [now, value], [x.dtype] * 2, x.dtype)
                 w.store(node, offset, now if exclusive else following)

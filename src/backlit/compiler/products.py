@@ -10,12 +10,16 @@ from typing import Any
 from backlit.compiler import team
 from backlit.compiler.frame import Frame, own_room
 from backlit.compiler.gemm import Epilogue, Kernel, Part, Product, emit, parallel
+from backlit.compiler.gemm.plan import plan_of
 from backlit.compiler.ir import Node
 from backlit.compiler.memory import LINE
 from backlit.compiler.module import KernelNote
 from backlit.compiler.scalars import Code, register, stored
 from backlit.compiler.schedule import Address, Schedule
 from backlit.compiler.target import Target
+
+ROWS = 96
+"""A part of a product has at least about so many rows, where it is cut by rows."""
 
 
 def product_of(schedule: Schedule, node: Node) -> Product:
@@ -69,13 +73,17 @@ def call_with(frame: Frame, node: Node, goal: str, epilogue: Epilogue, extra: Se
 
 
 def parts_of(frame: Frame, product: Product) -> list[Part]:
-    """A product in parts that threads may take: wide enough that packing and the rest of a tile weigh little."""
+    """A product in parts that threads may take: panels of columns where there are enough, so that each is packed once,
+    else rows, in parts so tall that packing weighs little. Two, four or eight parts, so that threads end together.
+    """
     if not _is_large(frame, product, 1):
         return [Part(product, 0, 0, 0)]
-    by_rows = product.m >= product.n
-    grain = 96 if by_rows else 64
-    length = product.m if by_rows else product.n
-    return parallel(product, min(team.PARTS, max(1, length // grain)), grain)
+    plan = plan_of(product, frame.module.target)
+    width = plan.vectors * frame.module.target.lanes(product.dtype)
+    across, down = product.n // width, product.m // ROWS
+    by_rows = across < min(4, down)
+    parts = 1 << (min(team.PARTS, max(1, down if by_rows else across)).bit_length() - 1)
+    return parallel(product, parts, plan.rows if by_rows else width, by_rows)
 
 
 def _is_large(frame: Frame, product: Product, times: int) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import NamedTuple
 
 from backlit.compiler.ir import Node
@@ -20,6 +21,8 @@ ALWAYS = frozenset({"reduce", "pick", "matmul", "scatter", "concat", "pad", "run
 LEAVES = frozenset({"input", "constant"})
 _DEEP = 400  # a chain of this cost is cut, so that code stays small
 _FULL = 1500  # loops hold no more than this, so that compiling takes time in proportion to the nodes
+_FEW = 8  # nodes of so few elements share loops with any other
+_TRIED = 8  # so many kernels of the same shape are looked at for one that a node may join
 _CHEAP = 6  # what costs no more may be computed twice
 _SLOW = 5  # what costs so much is not computed many times
 
@@ -177,19 +180,7 @@ class Schedule:
                 place[node] = len(kernels)
                 kernels.append(Kernel(node.kind, [node], node.shape, reads))
                 continue
-            aligned = self._aligned(node)
-            joined = None
-            for k in range(len(kernels) - 1, -1, -1):
-                kernel = kernels[k]
-                if kernel.kind == "elementwise" and kernel.domain == node.shape and filled[k] < _FULL:
-                    if all(
-                        r.kind in LEAVES or not r.size or place[r] < k or (place[r] == k and r in aligned)
-                        for r in reads
-                    ):
-                        joined = k
-                    break
-                if any(place.get(r) == k for r in reads):
-                    break
+            joined = self._home(node, reads, kernels, place, filled)
             if joined is None:
                 joined = len(kernels)
                 kernels.append(Kernel("elementwise", [], node.shape))
@@ -200,6 +191,39 @@ class Schedule:
             known = set(kernels[joined].reads)
             kernels[joined].reads += [r for r in reads if r not in known]
         return kernels
+
+    def _home(
+        self, node: Node, reads: list[Node], kernels: list[Kernel], place: dict[Node, int], filled: dict[int, int]
+    ) -> int | None:
+        """The number of a kernel in whose loops a node can be computed: where what it reads is computed, if it can be
+        there, or else a late one. It reads something that the node reads too: loops with nothing in common stay apart,
+        since many of them are the same code.
+        """
+        aligned = self._aligned(node)
+        products = {r for r in reads if r.kind == "matmul"}
+        shared = {r for r in reads if r.size > 1}
+
+        def is_open(k: int) -> bool:
+            kernel = kernels[k]
+            own = {r for r in kernel.reads if r.kind == "matmul"}
+            if products and own and products != own:  # each takes over the tiles of its own product
+                return False
+            if node.size > _FEW and shared.isdisjoint(kernel.reads) and shared.isdisjoint(kernel.nodes):
+                return False
+            return filled[k] < _FULL and all(
+                r.kind in LEAVES or not r.size or place[r] < k or (place[r] == k and r in aligned) for r in reads
+            )
+
+        first = max((place[r] for r in reads if r in place), default=-1)
+        alike = (
+            k
+            for k in range(len(kernels) - 1, max(first, 0) - 1, -1)
+            if kernels[k].kind == "elementwise" and kernels[k].domain == node.shape
+        )
+        candidates = list(islice(alike, _TRIED))
+        if first in filled and kernels[first].domain == node.shape:
+            candidates.insert(0, first)
+        return next((k for k in candidates if is_open(k)), None)
 
     # -- products that loops take over --------------------------------------------------------------------------
 

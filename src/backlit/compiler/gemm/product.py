@@ -72,18 +72,19 @@ class Part:
     column: int = 0
 
 
-def parallel(product: Product, parts: int, grain: int = 32) -> list[Part]:
+def parallel(product: Product, parts: int, grain: int = 32, by_rows: bool | None = None) -> list[Part]:
     """The product as at most `parts` products that write different parts of C, so that threads may run them.
 
     Every element of C is summed over k in the same order however the product is split, so the results are the same
-    bits. The longer side of C is cut, at multiples of `grain`. Each part needs a workspace of its own.
+    bits. Rows of C are cut, or columns (as a rule the longer side), at multiples of `grain`. Each part needs a
+    workspace of its own.
 
     >>> [(part.product.m, part.c_offset) for part in parallel(Product(100, 10, 5), 2)]
     [(64, 0), (36, 640)]
     """
     if parts < 1 or grain < 1:
         raise DomainError(f"{parts} parts of multiples of {grain}: both must be at least 1")
-    by_rows = product.m >= product.n
+    by_rows = product.m >= product.n if by_rows is None else by_rows
     length = product.m if by_rows else product.n
     step = max(2, grain, -(-length // (parts * grain)) * grain)
     found: list[Part] = []
