@@ -11,14 +11,13 @@ shows one machine. A test makes the page anew and compares all but those blocks.
 from __future__ import annotations
 
 import contextlib
-import io
-import linecache
 import os
 import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+
+from pages import block, printed_by
 
 PAGE = Path(__file__).resolve().parent / "compiler.md"
 FILE = "xor.py"  # what explanations call the programs, put one after the other
@@ -31,36 +30,14 @@ def made() -> str:
     """The page, made anew."""
     page = PAGE.read_text(encoding="utf-8")
     codes = [match["code"] for match in _PROGRAM.finditer(page)]
-    whole = "".join(codes)
-    linecache.cache[FILE] = (len(whole), None, whole.splitlines(keepends=True), FILE)
-    try:
-        with _own_cache():
-            outputs = iter(_run(codes))
-    finally:
-        linecache.cache.pop(FILE, None)
-    return _PROGRAM.sub(lambda match: _shown(match["mark"], match["code"], next(outputs)), page)
+    with _own_cache():
+        outputs = iter(printed_by(codes, FILE))
+    return _PROGRAM.sub(lambda match: block(match["code"], next(outputs), match["mark"]), page)
 
 
 def of_any_machine(page: str) -> str:
     """The page without what depends on the processor."""
     return _OF_ONE_MACHINE.sub("", page)
-
-
-def _run(codes: list[str]) -> list[str]:
-    names: dict[str, Any] = {"__name__": "__main__", "__file__": FILE}
-    outputs, line = [], 0
-    for code in codes:
-        printed = io.StringIO()
-        with contextlib.redirect_stdout(printed):
-            exec(compile("\n" * line + code, FILE, "exec"), names)
-        outputs.append("\n".join(each.rstrip() for each in printed.getvalue().splitlines()).strip("\n"))
-        line += code.count("\n")
-    return outputs
-
-
-def _shown(mark: str, code: str, printed: str) -> str:
-    block = f"```python{mark}\n{code}```\n"
-    return f"{block}\n```text{mark}\n{printed}\n```\n" if printed else block
 
 
 @contextlib.contextmanager

@@ -8,14 +8,10 @@ A test makes the page anew and compares, so what the page shows is what Backlit 
 from __future__ import annotations
 
 import ast
-import contextlib
-import io
-import linecache
-import os
-import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from pages import drawn_in, empty_folder, printed_by, write
 
 ROOT = Path(__file__).resolve().parents[1]
 GALLERY, PAGE, PICTURES = ROOT / "examples" / "gallery", ROOT / "docs" / "explain.md", ROOT / "docs" / "pictures"
@@ -110,29 +106,9 @@ class Shown:
 def run(name: str) -> Shown:
     """Run a program of the gallery. Its lines are called `name.py:3`, wherever the file is."""
     program = (GALLERY / f"{name}.py").read_text(encoding="utf-8")
-    file = f"{name}.py"
-    linecache.cache[file] = (len(program), None, program.splitlines(keepends=True), file)
-    printed = io.StringIO()
-    try:
-        with _empty_folder() as folder, contextlib.redirect_stdout(printed):
-            exec(compile(program, file, "exec"), {"__name__": "__main__", "__file__": file})
-            pictures = {path.name: path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.svg"))}
-    finally:
-        linecache.cache.pop(file, None)
-    text = "\n".join(line.rstrip() for line in printed.getvalue().splitlines())
-    return Shown(name, program, text, pictures)
-
-
-@contextlib.contextmanager
-def _empty_folder() -> Iterator[Path]:
-    """A new folder to work in, removed afterwards."""
-    before = Path.cwd()
-    with tempfile.TemporaryDirectory() as folder:
-        os.chdir(folder)
-        try:
-            yield Path(folder)
-        finally:
-            os.chdir(before)
+    with empty_folder() as folder:
+        (printed,) = printed_by([program], f"{name}.py")
+        return Shown(name, program, printed, drawn_in(folder))
 
 
 def made() -> dict[Path, str]:
@@ -144,13 +120,8 @@ def made() -> dict[Path, str]:
 
 
 def main() -> None:
-    files = made()
-    PICTURES.mkdir(exist_ok=True)
-    for path in PICTURES.glob("*.svg"):
-        if path not in files:
-            path.unlink()
-    for path, text in files.items():
-        path.write_text(text, encoding="utf-8")
+    """Write the page and its pictures."""
+    write(made(), PICTURES)
 
 
 if __name__ == "__main__":

@@ -60,9 +60,9 @@ def _odd_weight(f: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def _normal_tail(t: Any) -> Any:
-    """x · exp(x²/2) · Φ(-x) - 3/8, of t = (x - 3)/(x + 3)."""
-    x = 3 * (1 + t) / (1 - t)
-    return x * mp.exp(x * x / 2) * mp.erfc(x / mp.sqrt(2)) / 2 - mp.mpf("0.375")
+    """x · exp(x²/2) · Φ(-x) - 1/4, of t = (x - 5/4)/(x + 5/4)."""
+    x = mp.mpf(5) / 4 * (1 + t) / (1 - t)
+    return x * mp.exp(x * x / 2) * mp.erfc(x / mp.sqrt(2)) / 2 - mp.mpf("0.25")
 
 
 _HALF_LN2 = mp.log(2) / 2 * mp.mpf("1.001")
@@ -93,7 +93,7 @@ FITS = (
         lambda z: z**2 / mp.cosh(mp.sqrt(z)),
     ),
     Fit(
-        "TANH", "(tanh x - x)/x³ of x², |x| ≤ 0.625", _odd(mp.tanh), 0, mp.mpf("0.625") ** 2, 12, 6,
+        "TANH", "(tanh x - x)/x³ of x², |x| ≤ 0.234", _odd(mp.tanh), 0, mp.mpf("0.234") ** 2, 7, 3,
         _odd_weight(mp.tanh),
     ),
     Fit(
@@ -118,22 +118,25 @@ FITS = (
     Fit("ATAN", "(arctan x - x)/x³ of x², |x| ≤ 1", _odd(mp.atan), 0, 1, 22, 10, _odd_weight(mp.atan)),
     Fit("ASIN", "(arcsin x - x)/x³ of x², |x| ≤ 1/2", _odd(mp.asin), 0, mp.mpf("0.25"), 13, 6, _odd_weight(mp.asin)),
     Fit(
-        "ERF", "erf(x)/x - 1 of x², |x| ≤ 1", lambda z: mp.erf(mp.sqrt(z)) / mp.sqrt(z) - 1, 0, 1, 12, 7,
+        "ERF", "erf(x)/x - 1 of x², |x| ≤ 1", lambda z: mp.erf(mp.sqrt(z)) / mp.sqrt(z) - 1, 0, 1, 12, 0,
         lambda z: mp.sqrt(z) / mp.erf(mp.sqrt(z)),
     ),
     Fit(
-        "ERFC", "log(erfc(1 + t)), 0 ≤ t ≤ 5 (float32: 3)", lambda t: mp.log(mp.erfc(1 + t)), 0, 5, 25, 11,
-        lambda t: mp.erfc(1 + t) / mp.erf(1 + t), singles_high=3,
+        "ERFC", "log(erfc(1 + t)), 0 ≤ t ≤ 5", lambda t: mp.log(mp.erfc(1 + t)), 0, 5, 25, 0,
+        lambda t: mp.erfc(1 + t) / mp.erf(1 + t),
     ),
     Fit(
-        "NORMAL", "(Φ(x) - 1/2 - x/√(2π))/x³ of x², |x| ≤ 1",
-        lambda z: (mp.erf(mp.sqrt(z / 2)) / mp.sqrt(z) / 2 - 1 / mp.sqrt(2 * mp.pi)) / z,
-        0, 1, 11, 6, lambda z: mp.sqrt(z) ** 3 / (mp.erfc(mp.sqrt(z / 2)) / 2),
+        "ERFC_WHOLE", "-log(erfc(x))/x - 1, 0 ≤ x ≤ 2.6, and the less of it matters the farther up to 4",
+        lambda x: -mp.log(mp.erfc(x)) / x - 1, 0, mp.mpf("2.6"), 0, 10, lambda x: mp.erfc(x) * x / mp.erf(x),
     ),
     Fit(
-        "TAIL", "x · exp(x²/2) · Φ(-x) - 3/8 of t = (x - 3)/(x + 3), 1 ≤ x ≤ 40 (float32: 15)", _normal_tail,
-        mp.mpf(-1) / 2, mp.mpf(37) / 43, 24, 12, lambda t: 1 / (_normal_tail(t) + 0.375),
-        singles_high=mp.mpf(12) / 18,
+        "NORMAL", "(Φ(x) - 1/2)/x of x², |x| ≤ 9/16", lambda z: mp.erf(mp.sqrt(z / 2)) / mp.sqrt(z) / 2,
+        0, mp.mpf(9) ** 2 / 16**2, 9, 5, lambda z: mp.sqrt(z) / (mp.erfc(mp.sqrt(z / 2)) / 2),
+    ),
+    Fit(
+        "TAIL", "x · exp(x²/2) · Φ(-x) - 1/4 of t = (x - 5/4)/(x + 5/4), 9/16 ≤ x ≤ 38.7 (float32: 14.5)",
+        _normal_tail, mp.mpf(-11) / 29, mp.mpf("37.45") / mp.mpf("39.95"), 30, 12,
+        lambda t: 1 / (_normal_tail(t) + 0.25), singles_high=mp.mpf("13.25") / mp.mpf("15.75"),
     ),
 )  # fmt: skip
 

@@ -1,13 +1,18 @@
 """Random graphs, compiled and compared with eager evaluation, for as long as one likes: `make fuzz`.
 
-Each graph is drawn from a seed; a seed says all: the graph, what is compared (values, gradients, second derivatives, or
-steps of learning), and whether it is compiled to straight lines or to loops. What fails is shrunk and printed as a
-script. A worker that dies is told of by the seed at which it died.
+Each graph is drawn from a seed, and a seed says all: the graph, what is compared (values, derivatives of first and
+second order, steps of learning called in each way), whether it is compiled to straight lines or to loops, and whether
+it goes through LLVM's passes. Every fourth does, as for users; they take three quarters of the time and are not ours,
+so the others are spared them. What fails is shrunk, printed as a script, and told again at the end, with the command
+that draws it anew. A worker that dies or hangs is told of by the seed at which it did; one that has grown large is
+replaced.
 """
 
 from __future__ import annotations
 
 import argparse
+import collections
+import functools
 import json
 import os
 import subprocess
@@ -17,22 +22,42 @@ import time
 import traceback
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).parents[1]
-HOWS = ("values", "values", "gradients", "gradients", "step", "second")
+LINES, LOOPS = 4000, -1
+"""Limits of `straight`: up to how many instructions a graph becomes straight lines."""
+PATIENCE = 300.0
+"""Seconds for one graph, shrinking included."""
+ROOM = 1_500
+"""Megabytes that a worker may take before another takes its place."""
+FULL = 75
+"""The exit status of a worker that has taken as much."""
 
 SCRIPT = '''"""A compiled graph that differs from itself run eagerly."""
 # seed {seed}: {how}, {form}
 # {told}
 import sys
 sys.path.insert(0, ".")
-from backlit.compiler import straight
-from tests.compiler.graphs import Graph, Leaf, Line, check
-straight.LIMIT = {limit}
+from tests.compiler.checking import check
+from tests.compiler.graphs import Graph, Leaf, Line
+from tests.fuzz import Case, check_case
 graph = {graph!r}
-sys.stdout.write(graph.source() + check(graph, {how!r}) + "\\n")
+sys.stdout.write(graph.source() + check_case(Case(graph, {how!r}, {limit}, {level})) + "\\n")
 '''
+
+
+class Case(NamedTuple):
+    """What a seed says. limit: of straight lines; level: of LLVM's passes."""
+
+    graph: Any
+    how: str
+    limit: int
+    level: int
+
+    @property
+    def form(self) -> str:
+        return ("loops" if self.limit == LOOPS else "straight lines") + (", optimized" if self.level else "")
 
 
 def main() -> int:
@@ -54,35 +79,37 @@ def main() -> int:
 # -- one graph ---------------------------------------------------------------------------------------------------
 
 
-def drawn(seed: int) -> tuple[Any, str, int]:
-    """The graph of a seed, what is compared, and the limit of straight lines."""
+def drawn(seed: int) -> Case:
+    from tests.compiler.checking import HOWS, reachable
     from tests.compiler.graphs import from_seed
 
-    how = HOWS[seed % len(HOWS)]
-    lines = 1 + seed // 7 % 5 if how == "second" else None
-    return from_seed(seed, lines), how, -1 if seed // len(HOWS) % 2 else 4000
+    rest, which = divmod(seed, len(HOWS))
+    how = HOWS[which]
+    graph = from_seed(seed, 1 + rest // 8 % 5 if how == "second" else None)
+    return Case(graph, reachable(graph, how), LOOPS if rest % 2 else LINES, 0 if rest // 2 % 4 else 2)
 
 
-def wrong_with(graph: Any, how: str, limit: int) -> str:
-    from backlit.compiler import straight
-    from tests.compiler.graphs import check
+def check_case(case: Case) -> str:
+    from backlit.compiler import jit, program, straight
+    from tests.compiler.checking import check
 
-    straight.LIMIT = limit
+    straight.LIMIT = case.limit
+    program.Machine = functools.partial(jit.Machine, level=case.level)  # type: ignore[misc,assignment]
     try:
-        return check(graph, how)
+        return check(case.graph, case.how)
     except Exception as error:  # noqa: BLE001  whatever it is, it is a finding
         return f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
 
 
 def one(seed: int) -> int:
-    graph, how, limit = drawn(seed)
-    sys.stdout.write(f"{graph.source()}{graph.leaves}\n{how}, limit {limit}\n")
-    told = wrong_with(graph, how, limit)
+    case = drawn(seed)
+    sys.stdout.write(f"{case.graph.source()}{case.graph.leaves}\n{case.how}, {case.form}\n")
+    told = check_case(case)
     sys.stdout.write(f"{told or 'no difference'}\n")
     return int(bool(told))
 
 
-def finding(seed: int, graph: Any, how: str, limit: int, told: str) -> str:
+def finding(seed: int, case: Case, told: str) -> str:
     """The script of a failure, made as small as it gets within a minute or so."""
     from tests.compiler.graphs import shrunk
 
@@ -90,14 +117,11 @@ def finding(seed: int, graph: Any, how: str, limit: int, told: str) -> str:
     until = time.monotonic() + 60
 
     def fails(candidate: Any) -> bool:
-        return time.monotonic() < until and wrong_with(candidate, how, limit).split(":")[0] == kind
+        return time.monotonic() < until and check_case(case._replace(graph=candidate)).split(":")[0] == kind
 
-    small = shrunk(graph, fails)
-    told = wrong_with(small, how, limit) or told
-    form = "loops" if limit < 0 else "straight lines"
-    return SCRIPT.format(
-        seed=seed, how=how, form=form, limit=limit, graph=small, told=told.strip().replace("\n", "\n# ")
-    )
+    small = case._replace(graph=shrunk(case.graph, fails))
+    told = (check_case(small) or told).strip().replace("\n", "\n# ")
+    return SCRIPT.format(seed=seed, form=case.form, told=told, **small._asdict())
 
 
 # -- a process that works ----------------------------------------------------------------------------------------
@@ -116,14 +140,26 @@ def work(chosen: argparse.Namespace) -> int:
     while time.monotonic() < until:
         tell(begun=seed)
         try:
-            graph, how, limit = drawn(seed)
-            told = wrong_with(graph, how, limit)
-            if told:
-                tell(failed=seed, script=finding(seed, graph, how, limit, told))
+            case = drawn(seed)
+            if told := check_case(case):
+                tell(failed=seed, script=finding(seed, case, told))
+            else:
+                tell(clean=f"{case.how}, {case.form}")
         except Exception:  # noqa: BLE001
             tell(failed=seed, script=f"# seed {seed}: the graph cannot be drawn\n{traceback.format_exc()}")
+        if megabytes() > ROOM:
+            return FULL
         seed += chosen.jobs
     return 0
+
+
+def megabytes() -> float:
+    """What this process has in memory; 0 where the system does not say."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        return 0.0
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 class Watch:
@@ -131,35 +167,46 @@ class Watch:
 
     def __init__(self, chosen: argparse.Namespace) -> None:
         self.chosen = chosen
-        self.graphs = 0
+        self.clean: collections.Counter[str] = collections.Counter()
         self.failures: list[int] = []
         self.lock = threading.Lock()
         self.start = time.monotonic()
-        self.running: list[subprocess.Popen[str]] = []
+        self.running: dict[int, subprocess.Popen[str]] = {}
+        self.begun: dict[int, float] = {}
+        self.is_over = False
 
     def run(self) -> int:
         threads = [threading.Thread(target=self._follow, args=(k,)) for k in range(self.chosen.jobs)]
         for thread in threads:
             thread.start()
         told = self.start
+        interrupted = False
         try:
             while any(thread.is_alive() for thread in threads):
                 time.sleep(0.5)
-                if time.monotonic() - told >= 30:
-                    told = time.monotonic()
+                now = time.monotonic()
+                for k, since in list(self.begun.items()):
+                    if now - since > PATIENCE:
+                        self.running[k].kill()  # its seed is told as that at which it died
+                if now - told >= 30:
+                    told = now
                     self._say(self._state())
         except KeyboardInterrupt:
-            self.failures += [-1]
-        finally:
-            for process in self.running:
-                process.terminate()
-        self._say(f"{self._state()}, done")
-        return int(bool(self.failures))
+            interrupted = True
+        self._stop()
+        for thread in threads:
+            thread.join()
+        self._say(self._state() + (", interrupted" if interrupted else ", done"))
+        for kind, count in sorted(self.clean.items()):
+            self._say(f"{count:8} clean: {kind}")
+        for seed in self.failures:
+            self._say(f"failed; again by: {sys.executable} -m tests.fuzz --only {seed}")
+        return int(bool(self.failures) or interrupted)
 
     def _state(self) -> str:
         seconds = time.monotonic() - self.start
-        rate = self.graphs / seconds
-        return f"{seconds:6.0f} s  {self.graphs} graphs, {rate:.1f} a second, {len(self.failures)} failed"
+        graphs = self.clean.total() + len(self.failures)
+        return f"{seconds:6.0f} s  {graphs} graphs, {graphs / seconds:.1f} a second, {len(self.failures)} failed"
 
     def _say(self, text: str) -> None:
         with self.lock:
@@ -167,34 +214,50 @@ class Watch:
             sys.stdout.flush()
 
     def _follow(self, k: int) -> None:
-        """One worker after the other: a new one where one died."""
+        """One worker after the other: a new one where one died or was full."""
         first = self.chosen.seed
-        while (left := self.chosen.minutes - (time.monotonic() - self.start) / 60) > 0:
+        while not self.is_over and (left := self.chosen.minutes - (time.monotonic() - self.start) / 60) > 0:
             command = [sys.executable, "-m", "tests.fuzz", "--worker", str(k), "--seed", str(first)]
             command += ["--jobs", str(self.chosen.jobs), "--minutes", str(left)]
             alone = {**os.environ, "BACKLIT_CACHE_DIR": "off"}
-            process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=alone)
-            self.running.append(process)
+            process = subprocess.Popen(  # in a session of its own, so that Ctrl-C is for this process only
+                command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=alone, start_new_session=True
+            )
+            self.running[k] = process
+            if self.is_over:
+                process.terminate()
             assert process.stdout is not None
             last = first + k
             for text in process.stdout:
                 what = json.loads(text)
                 if "begun" in what:
                     last = what["begun"]
-                    self.graphs += 1
+                    self.begun[k] = time.monotonic()
+                elif "clean" in what:
+                    with self.lock:
+                        self.clean[what["clean"]] += 1
                 else:
                     self._failed(what["failed"], what["script"])
-            if process.wait() == 0 or len(self.failures) >= self.chosen.most:
+            self.begun.pop(k, None)
+            status = process.wait()
+            if status == 0 or self.is_over:
                 return
-            self._failed(last, f"# seed {last}: the process died, {process.returncode}\n")
+            if status != FULL:
+                self._failed(last, f"# seed {last}: the process died or hung, {status}\n")
             first = last + self.chosen.jobs - k
 
     def _failed(self, seed: int, script: str) -> None:
+        if self.is_over:
+            return
         self.failures.append(seed)
         self._say(f"{'-' * 100}\n{script}{'-' * 100}")
         if len(self.failures) >= self.chosen.most:
-            for process in self.running:
-                process.terminate()
+            self._stop()
+
+    def _stop(self) -> None:
+        self.is_over = True
+        for process in self.running.values():
+            process.terminate()
 
 
 if __name__ == "__main__":

@@ -71,7 +71,7 @@ def test_a_narrow_line_leaves_out_what_matters_less(width: int) -> None:
     assert sum(map(len, texts.values())) + 10 + len(texts) <= width
     assert texts["epoch"] == "epoch 3/3"
     assert texts["loss"].startswith("loss ")
-    assert bool(texts["rate"]) == (width >= 100)
+    assert texts["rate"] == {60: "", 80: "9/s", 100: "9 steps/s", 120: "9 steps/s"}[width]
     assert ("val loss" in texts["loss"]) == (width >= 80)
 
 

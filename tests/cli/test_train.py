@@ -497,18 +497,15 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_numbers(invoke, tmp_pat
     assert "optimizer was Adam(lr=0.02) and is Adam(lr=0.5)" in lr.stderr
 
 
-def test_a_compiled_training_is_not_continued_by_a_recorded_one(invoke, tmp_path):
-    """Recorded steps are made one by one, which rounds otherwise."""
+def test_a_compiled_training_is_gone_on_with_as_a_recorded_one(invoke, tmp_path):
     moons = ("train", "moons", "--points", "100", "--batch", "10", "--checkpoint", tmp_path / "c")
     first = invoke(*moons, "--epochs", "26")
     assert first.exit_code == 0, first.output
-    if "compiled" not in first.output:
-        pytest.skip("there is no compiler here")
-    result = invoke(*moons, "--epochs", "28", "--resume", "--record", tmp_path / "r.backlit")
-    assert result.exit_code == 2
-    assert "begun without --record" in result.stderr
-    assert not (tmp_path / "r.backlit").exists()
-    assert invoke(*moons, "--epochs", "28", "--resume").exit_code == 0
+    assert invoke(*moons, "--epochs", "28", "--resume", "--record", tmp_path / "r.backlit").exit_code == 0
+    run = replay.load_run(tmp_path / "r.backlit")
+    assert (run.first_step, run.end) == (208, 224)
+    assert bool(run.compiled_for) == ("compiled" in first.output)
+    assert run.at(220).exact
 
 
 def test_resuming_what_is_not_there_begins_and_says_so(invoke, tmp_path):

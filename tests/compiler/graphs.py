@@ -2,31 +2,31 @@
 
 A graph is data (leaves, lines, results), so that it can be shrunk line by line, and printed as a script. It is built
 from a source of choices, which is a NumPy generator (the fuzzer) or hypothesis. Each line is run as it is added: what
-raises is left out, and what grows too large is brought back by `tanh`.
+raises is left out, and what grows too large is brought back by `tanh`. How graphs are compiled and compared stands in
+`checking`.
 """
 
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
 
 import backlit as bl
-from backlit.core.errors import BacklitError, BacklitWarning, BroadcastWarning, GraphError
+from backlit.core.errors import BacklitError, BacklitWarning
 
 SHAPES: list[tuple[int, ...]] = [
     (), (0,), (1,), (7,), (33,), (3, 4), (1, 5), (5, 1), (2, 3, 4), (1000,), (4, 4), (0, 3), (3, 0, 2), (16, 16),
-    (1, 1), (2, 1, 3, 2), (33, 7), (1000, 1), (64, 3), (5, 33),
+    (1, 1), (2, 1, 3, 2), (33, 7), (1000, 1), (64, 3), (5, 33), (7, 7), (2, 9, 8), (40, 17), (97, 130), (130, 65),
 ]  # fmt: skip
-LARGEST = 6000
+LARGEST = 20_000
 """Elements of the largest array between."""
 TAME = 50.0
+WILD = [math.nan, math.inf, -math.inf, 0.0, -0.0, 1e30, -1e30, 1e-30]
 
 Integer = Callable[[int, int], int]
 """`integer(low, high)`: a choice from low to high, both included."""
@@ -34,19 +34,25 @@ Integer = Callable[[int, int], int]
 
 @dataclass(frozen=True)
 class Leaf:
-    """An array that goes in; its numbers follow from the seed."""
+    """An array that goes in; its numbers follow from the seed. wild: some are NaN, infinite, 0, -0, huge or tiny."""
 
     shape: tuple[int, ...]
     dtype: str
     seed: int
+    wild: bool = False
 
-    def numbers(self) -> Any:
+    def numbers(self, rows: int | None = None) -> Any:
+        """The array; or so many of them, stacked."""
+        shape = self.shape if rows is None else (rows, *self.shape)
         rng = np.random.default_rng(self.seed)
         if self.dtype == "bool":
-            return rng.random(self.shape) < 0.5
-        if self.dtype.startswith("float"):
-            return np.asarray(rng.standard_normal(self.shape), self.dtype)
-        return np.asarray(rng.integers(0 if self.dtype[0] == "u" else -9, 10, self.shape), self.dtype)
+            return rng.random(shape) < 0.5
+        if not self.dtype.startswith("float"):
+            return np.asarray(rng.integers(0 if self.dtype[0] == "u" else -9, 10, shape), self.dtype)
+        found = np.asarray(rng.standard_normal(shape), self.dtype)
+        if self.wild:
+            found = np.where(rng.random(shape) < 0.2, rng.choice(np.asarray(WILD, self.dtype), shape), found)
+        return found
 
 
 @dataclass(frozen=True)
@@ -70,27 +76,23 @@ class Graph:
     outputs: tuple[int, ...]
     assigned: tuple[tuple[int, int], ...] = ()
 
-    def source(self, noisy: bool = False) -> str:
-        """The graph as a Python function `graph(v0, v1, …)`. noisy: each line's rounding is exaggerated by `noise`."""
+    def source(self) -> str:
+        """The graph as a Python function `graph(v0, v1, …)`."""
         text = [f"def graph({', '.join(f'v{k}' for k in range(len(self.leaves)))}):"]
         for k, line in enumerate(self.lines, len(self.leaves)):
-            right = line.text.format(*(f"v{a}" for a in line.args))
-            if noisy and not line.exact:
-                right = f"noise({right}, {', '.join(f'v{a}' for a in line.args)})"
-            text.append(f"    v{k} = {right}")
+            text.append(f"    v{k} = {line.text.format(*(f'v{a}' for a in line.args))}")
         text.append(f"    return [{', '.join(f'v{k}' for k in self.outputs)}]")
         return "\n".join(text) + "\n"
 
-    def function(self, noise: Callable[..., Any] | None = None) -> Callable[..., list[Any]]:
-        names: dict[str, Any] = {"bl": bl, "np": np, "noise": noise}
-        exec(compile(self.source(noise is not None), f"<graph {id(self)}>", "exec"), names)
+    def function(self) -> Callable[..., list[Any]]:
+        names: dict[str, Any] = {"bl": bl, "np": np}
+        exec(compile(self.source(), f"<graph {id(self)}>", "exec"), names)
         return names["graph"]  # type: ignore[no-any-return]
 
     @property
-    def eps(self) -> float:
-        """The unit roundoff of the coarsest dtype that takes part."""
-        coarse = any(leaf.dtype == "float32" for leaf in self.leaves) or any("float32" in x.text for x in self.lines)
-        return float(np.finfo(np.float32 if coarse else np.float64).eps)
+    def is_reversible(self) -> bool:
+        """Whether there is reverse mode through it."""
+        return not any("while_loop" in line.text for line in self.lines)
 
     @property
     def floats(self) -> tuple[int, ...]:
@@ -107,6 +109,7 @@ class Builder:
     def __init__(self, integer: Integer) -> None:
         self.integer = integer
         self.dtype = self.choice(["float32", "float64"])
+        self.wild = self.chance(8)
         self.leaves: list[Leaf] = []
         self.lines: list[Line] = []
         self.values: list[Any] = []
@@ -165,7 +168,7 @@ class Builder:
     # -- adding -------------------------------------------------------------------------------------------------
 
     def leaf(self, shape: tuple[int, ...], dtype: str) -> None:
-        self.leaves.append(Leaf(shape, dtype, self.integer(0, 9999)))
+        self.leaves.append(Leaf(shape, dtype, self.integer(0, 9999), self.wild and dtype.startswith("float")))
         self.values.append(bl.Value(self.leaves[-1].numbers()))
 
     def add(self, text: str, *args: int, exact: bool | None = False) -> None:
@@ -176,9 +179,10 @@ class Builder:
         try:
             value = self._run(text, args, names)
             if value.dtype.kind == "f" and value.size:
-                peak = float(np.max(np.abs(np.asarray(value.data))))
-                if not math.isfinite(peak):
+                data = np.abs(np.asarray(value.data))
+                if not self.wild and not np.all(np.isfinite(data)):
                     raise NothingFitsError
+                peak = float(np.max(data, initial=0.0, where=np.isfinite(data)))
                 if peak > TAME:
                     text, exact = f"bl.tanh({text})", False
                     value = self._run(text, args, names)
@@ -286,10 +290,11 @@ def bent(b: Builder) -> None:
 
 @rule(3)
 def jumps(b: Builder) -> None:
-    kinds = [
+    kinds = [] if b.wild else ["astype({0}, bl.int64)", "astype({0}, bl.int8)"]  # NaN is no whole number
+    kinds += [
         "sign({0})", "floor({0})", "ceil({0})", "trunc({0})", "round({0})", "remainder({0}, 1.5)",
         "floor_divide({0}, 0.75)", "isnan({0})", "isfinite({0})", "isinf({0})", "signbit({0})", "logical_not({0})",
-        "count_nonzero({0})", "astype({0}, bl.int64)", "astype({0}, bl.int8)", "astype({0}, bl.bool)",
+        "count_nonzero({0})", "astype({0}, bl.bool)",
     ]  # fmt: skip
     b.add("bl." + b.choice(kinds), b.pick(exact=True), exact=None)
 
@@ -503,7 +508,11 @@ def gathers(b: Builder) -> None:
         b.add(f"{{0}}[{_positions(b, shape[0], place)}, :, {b.integer(0, shape[2] - 1)}]", k, exact=None)
     else:
         i = b.pick(lambda v: v.size <= 1000, kinds="i")
-        b.add(f"{{0}}[{{1}} % {shape[0]}]", k, i, exact=None)
+        n = shape[0]
+        kinds = [f"{{0}}[{{1}} % {n}]", f"{{0}}[{{1}} % {n} - {n}]", f"{{0}}[bl.clip({{1}}, {-n}, {n - 1})]"]
+        if len(shape) > 1:
+            kinds += [f"{{0}}[:, {{1}} % {shape[1]}]", f"{{0}}[{{1}} % {n}, -({{1}} % {shape[1]}) - 1]"]
+        b.add(b.choice(kinds), k, i, exact=None)
 
 
 @rule(5)
@@ -528,7 +537,9 @@ def updates(b: Builder) -> None:
         b.add(f"bl.scatter_add({{0}}, {_positions(b, n, (5,))}, {{1}}[{_positions(b, n, (5,))}])", k, j)
     else:
         i = b.pick(lambda v: v.size <= 1000, kinds="i")
-        b.add(f"{{0}}.at[{{1}} % {n}].{b.choice(['add', 'set'])}(0.25)", k, i)
+        place = b.choice([f"{{1}} % {n}", f"{{1}} % {n} - {n}", f"bl.clip({{1}}, {-n}, {n - 1})"])
+        what = b.choice(["add(0.25)", "set(0.25)", "add(bl.cos({1}) * 0.5)", "set({1} * 0.125)"])
+        b.add(f"{{0}}.at[{place}].{what}", k, i)
 
 
 @rule(1)
@@ -542,7 +553,9 @@ def labels(b: Builder) -> None:
 def reductions(b: Builder) -> None:
     k = b.pick()
     kept = b.chance(30)
-    what = b.choice(["sum", "sum", "mean", "prod", "max", "min", "var", "std", "softmax", "log_softmax", "norm"])
+    what = b.choice(
+        ["sum", "sum", "mean", "prod", "max", "min", "var", "std", "softmax", "log_softmax", "norm", "logsumexp"]
+    )
     if what in ("softmax", "log_softmax"):
         b.add(f"bl.{what}({{0}}, axis={b.axis(k)})", k)
     elif what == "norm":
@@ -580,7 +593,7 @@ def cumulative(b: Builder) -> None:
 def products(b: Builder) -> None:
     a = b.pick(lambda v: v.ndim > 0)
     last = b.shape(a)[-1]
-    what = b.integer(0, 7)
+    what = b.integer(0, 9)
     if what <= 2:
         c = b.pick(lambda v: v.ndim > 0 and v.shape[max(v.ndim - 2, 0)] == last)
         b.add("bl.matmul({0}, {1})", a, c)
@@ -602,9 +615,135 @@ def products(b: Builder) -> None:
     elif what == 6:
         a = b.pick(lambda v: v.ndim == 2 and v.shape[0] == v.shape[1])
         b.add(b.choice(["bl.einsum('ii->i', {0})", "bl.einsum('ii->', {0})", "{0} @ {0}", "{0} @ {0}.T @ {0}"]), a)
+    elif what == 7:
+        a = b.pick(lambda v: v.ndim > 1)
+        b.add(b.choice(["{0}.mT @ {0}", "{0} @ {0}.mT", "{0}.mT @ {0}[..., :1]", "{0}[..., :1, :] @ {0}.mT",
+                        "{0}[..., ::-1] @ {0}.mT", "{0}[..., 0, :] @ {0}.mT", "{0} @ {0}[..., 0, :, None]",
+                        "{0}[..., ::2, :].mT @ {0}[..., ::2, 1:]"]), a)  # fmt: skip
+    elif what == 8:
+        a = b.pick(lambda v: v.ndim == 3)
+        b.add(b.choice(["bl.einsum('bij,bkj->bik', {0}, {0})", "bl.einsum('bij,bij->ij', {0}, {0})",
+                        "bl.einsum('bij,cij->bc', {0}, {0})", "bl.einsum('bij,bil->jl', {0}, {0})"]), a)  # fmt: skip
     else:
         c = b.pick(lambda v: v.ndim > 0 and v.shape[0] == last)
         b.add("bl.tensordot({0}, {1}, axes=1)", a, c)
+
+
+@rule(2)
+def random(b: Builder) -> None:
+    k = b.pick(lambda v: v.size <= 1000)
+    shape, key = b.shape(k), f"bl.random.fold_in(bl.random.key({b.integer(0, 99)}), {b.integer(-3, 3)})"
+    kind = b.choice(["uniform", "uniform", "normal"])
+    b.add(f"{{0}} {b.choice('+*')} bl.random.{kind}({key}, {shape}, dtype=bl.{b.values[k].dtype.name})", k)
+
+
+# -- loops and branches ------------------------------------------------------------------------------------------
+
+
+def _body(b: Builder, carry: str, shape: tuple[int, ...], others: Sequence[str]) -> str:
+    """What becomes of `carry` in a turn: an expression of its shape and dtype. others: what broadcasts into it."""
+    text = carry
+    for _ in range(b.integer(1, 3)):
+        other = b.choice(others) if others else "0.3"
+        kinds = [
+            f"bl.sin({text})", f"{text} * 0.5 + {other}", f"{text} * {other}", f"bl.tanh({text} + {other})",
+            f"bl.where({other} > 0.1, {text}, {other} - {text})", f"bl.maximum({text} * 0.7, {other})",
+            f"bl.sqrt({text} * {text} + 0.1)", f"{text} - bl.mean({text} * {other})", f"bl.exp(-bl.abs({text}))",
+            f"bl.cond(bl.sum({text}) > 0.2, lambda u: u * 0.5, lambda u: u - {other}, {text})",
+            f"bl.fori_loop(0, {b.integer(1, 3)}, lambda j, u: bl.cos(u) * 0.8 + {other}, {text})",
+        ]  # fmt: skip
+        if shape and 0 not in shape:
+            kinds += [
+                f"bl.flip({text}, axis=-1)", f"bl.softmax({text}, axis=0)", f"bl.roll({text}, 1, axis=0) + {text}",
+                f"bl.cumulative_sum({text}, axis=-1) * 0.2", f"{text}.at[-1].add(0.5)", f"{text} * {carry}[..., :1]",
+                f"bl.scan(lambda p, q: (p * 0.5 + q, p), {text}[0] * 1.0, {text})[1]",
+            ]  # fmt: skip
+            if len(shape) > 1 and shape[-1] == shape[-2]:
+                kinds += [f"{text} @ {carry} * 0.3", f"{text}.mT @ {carry}"]
+        text = f"({b.choice(kinds)})"
+    return text if b.chance(25) else f"bl.tanh({text})"
+
+
+def _within(b: Builder, shape: tuple[int, ...], dtype: Any) -> list[int]:
+    """A few values that broadcast into this shape, of this dtype."""
+    found: set[int] = set()
+    for _ in range(b.integer(0, 2)):
+        try:
+            found.add(b.pick(lambda v: v.dtype == dtype and _broadcasts(v.shape, shape)))
+        except NothingFitsError:
+            break
+    return sorted(found)
+
+
+def _broadcasts(shape: tuple[int, ...], into: tuple[int, ...]) -> bool:
+    try:
+        return np.broadcast_shapes(shape, into) == into
+    except ValueError:
+        return False
+
+
+@rule(5)
+def scans(b: Builder) -> None:
+    k = b.pick(lambda v: v.ndim > 0 and 0 < v.shape[0] <= 40 and v.size <= 400)
+    shape, dtype = b.shape(k)[1:], b.values[k].dtype
+    wide = (b.choice([(), (2,)])) + shape
+    others = _within(b, wide, dtype)
+    names = [f"{{{i}}}" for i in range(1, len(others) + 1)]
+    reverse, kept = b.chance(30), b.choice(["none", "none", "sqrt", "binomial"])
+    options = f", reverse={reverse}, checkpoint={kept!r}"
+    start = f"bl.zeros({wide}, dtype=bl.{dtype.name}) + {b.choice(['{0}[0]', '0.5', '{0}[-1] * 0.5'])}"
+    y = b.choice(["c", "c * x", "bl.sum(c)", "x * 2", "(c, x)", "None"])
+    if b.chance(25):
+        first, second = _body(b, "c[0]", wide, ["x", "c[1]", *names]), _body(b, "c[1]", wide, ["x", "c[0]", *names])
+        y = y.replace("c", "c[1]")
+        text = f"bl.scan(lambda c, x: (({first}, {second}), {y}), ({start}, {start}), {{0}}{options})"
+        ends = ["[0][0]", "[0][1]"]
+    else:
+        text = f"bl.scan(lambda c, x: ({_body(b, 'c', wide, ['x', *names])}, {y}), {start}, {{0}}{options})"
+        ends = ["[0]"]
+    if y != "None":
+        ends += ["[1][0]", "[1][1]"] if y.startswith("(") else ["[1]", "[1]"]
+    b.add(text + b.choice(ends), k, *others)
+
+
+@rule(3)
+def counted(b: Builder) -> None:
+    k = b.pick(lambda v: v.size <= 300)
+    shape, dtype = b.shape(k), b.values[k].dtype
+    others = _within(b, shape, dtype)
+    names = [f"{{{i}}}" for i in range(1, len(others) + 1)]
+    names.append(f"bl.astype(i, bl.{dtype.name}) * 0.1")
+    if shape and shape[0]:
+        n = shape[0]
+        names += [f"{{0}}[i % {n}]", f"{{0}}[i % {n} - {n}]"] if _broadcasts(shape[1:], shape) else []
+    low = b.integer(-2, 3)
+    kept = b.choice(["none", "none", "sqrt", "binomial"])
+    body = _body(b, "c", shape, names)
+    b.add(f"bl.fori_loop({low}, {low + b.integer(1, 11)}, lambda i, c: {body}, {{0}}, checkpoint={kept!r})", k, *others)
+
+
+@rule(1)
+def ended(b: Builder) -> None:
+    k = b.pick(lambda v: v.size <= 300)
+    others = _within(b, b.shape(k), b.values[k].dtype)
+    names = [f"{{{i}}}" for i in range(1, len(others) + 1)]
+    body = _body(b, "s[1]", b.shape(k), names)
+    try:
+        i = b.pick(lambda v: v.size <= 1000, kinds="i")
+        until = f"bl.sum(bl.astype({{{len(others) + 1}}}, bl.int64)) % 7"
+    except NothingFitsError:
+        i, until = k, str(b.integer(0, 7))
+    b.add(f"bl.while_loop(lambda s: s[0] < {until}, lambda s: (s[0] + 1, {body}), (0, {{0}}))[1]", k, *others, i)
+
+
+@rule(2)
+def branches(b: Builder) -> None:
+    k = b.pick()
+    others = _within(b, b.shape(k), b.values[k].dtype)
+    names = [f"{{{i}}}" for i in range(2, len(others) + 2)]
+    one, other = (_body(b, "u", b.shape(k), names) for _ in range(2))
+    c = b.pick(lambda v: v.size > 0, exact=True, kinds="fib")
+    b.add(f"bl.cond(bl.reshape({{1}}, (-1,))[0] > 0, lambda u: {one}, lambda u: {other}, {{0}})", k, c, *others)
 
 
 # -- shrinking ---------------------------------------------------------------------------------------------------
@@ -692,199 +831,3 @@ def _as_leaf(graph: Graph, k: int, leaf: Leaf) -> Graph:
     n = len(graph.leaves)
     moved = _renumbered(graph, lambda j: n if j == k else j + (j >= n))
     return replace(moved, leaves=(*graph.leaves, leaf))
-
-
-# -- comparing ---------------------------------------------------------------------------------------------------
-
-CLOSE = 64
-"""Units in the last place of the largest number of a result, that need no second look."""
-
-
-@dataclass
-class Finding:
-    """What is wrong with a compiled graph."""
-
-    graph: Graph
-    how: str
-    what: str
-    script: str = field(default="")
-
-
-def weighted(outputs: Sequence[Any]) -> Any:
-    """A number that depends on all results that gradients can flow through."""
-    total: Any = 0.0
-    for y in outputs:
-        if y.dtype.kind == "f":
-            weights = np.cos(np.arange(y.size)).reshape(y.shape).astype(y.dtype)
-            total = total + bl.astype((y * weights).sum(), bl.float64)
-    return total
-
-
-def runnable(graph: Graph, how: str, noise: Callable[..., Any] | None = None) -> Callable[..., list[Any]]:
-    """What is compared. how: "values", "gradients" or "second"."""
-    f = graph.function(noise)
-    wrt = graph.floats
-    if how == "values" or not wrt:
-        return f
-
-    def loss(*xs: Any) -> Any:
-        return weighted(f(*xs))
-
-    def gradients(*xs: Any) -> list[Any]:
-        value, grads = bl.value_and_grad(loss, wrt)(*xs)
-        return [value, *grads]
-
-    if how == "gradients":
-        return gradients
-
-    def second(*xs: Any) -> list[Any]:
-        grads = bl.grad(lambda *ys: weighted(gradients(*ys)[1:]), wrt)(*xs)
-        return list(grads)
-
-    return second
-
-
-def step_of(graph: Graph, parameters: Sequence[Any], noise: Callable[..., Any] | None = None) -> Callable[[], Any]:
-    """A step of learning and of assignments."""
-    f = graph.function(noise)
-
-    def step() -> Any:
-        loss = weighted(f(*parameters))
-        with suppress(GraphError):  # no gradient may flow
-            bl.asarray(loss).backward()
-        with bl.no_grad():
-            old = [p.data for p in parameters]
-            values = replace(graph, outputs=tuple(j for _, j in graph.assigned)).function(noise)(*parameters)
-            for (k, j), v in zip(graph.assigned, values, strict=True):
-                parameters[k].data = old[j] if j < len(graph.leaves) else bl.tanh(v)
-            changed = {k for k, _ in graph.assigned}
-            for k, p in enumerate(parameters):
-                if isinstance(p, bl.Parameter):
-                    if p.grad is not None and k not in changed:
-                        p.data = p - 0.01 * bl.tanh(p.grad)
-                    p.grad = None
-        return loss
-
-    return step
-
-
-def parameters_of(graph: Graph) -> list[Any]:
-    return [
-        bl.Parameter(leaf.numbers()) if leaf.dtype.startswith("float") else bl.asarray(leaf.numbers())
-        for leaf in graph.leaves
-    ]
-
-
-def numbers(values: Sequence[Any]) -> list[Any]:
-    return [np.array(v.data if isinstance(v, bl.Value) else v) for v in values]
-
-
-def noise_of(graph: Graph, seed: int) -> Callable[..., Any]:
-    """Rounding, exaggerated: a function that disturbs a result by some units in the last place of what went in."""
-    rng = np.random.default_rng(seed)
-
-    def noise(v: Any, *args: Any) -> Any:
-        if v.dtype.kind != "f":
-            return v
-        size = max([abs_peak(v), *(abs_peak(a) for a in args if a.dtype.kind == "f")])
-        wobble = rng.uniform(-8, 8, v.shape) * graph.eps
-        other = rng.uniform(-1, 1, v.shape) * (graph.eps * size)
-        return v * (1 + wobble).astype(v.dtype) + other.astype(v.dtype)
-
-    return noise
-
-
-def peak(graph: Graph) -> float:
-    """The largest number between."""
-    return max((abs_peak(v) for v in _values(graph) if v.dtype.kind == "f"), default=0.0)
-
-
-def abs_peak(v: Any) -> float:
-    data = np.abs(np.asarray(bl.stop_gradient(v).data))
-    return float(np.max(data[np.isfinite(data)], initial=0.0))
-
-
-def difference(graph: Graph, eager: Sequence[Any], compiled: Sequence[Any], again: Callable[[int], list[Any]]) -> str:
-    """What differs by more than rounding explains; empty if nothing does.
-
-    again: runs the eager function once more with exaggerated rounding (by a seed), for a second look.
-    """
-    if len(eager) != len(compiled):
-        return f"{len(eager)} results and {len(compiled)}"
-    spread: list[list[Any]] | None = None
-    for k, (a, b) in enumerate(zip(eager, compiled, strict=True)):
-        if a.shape != b.shape or a.dtype != b.dtype:
-            return f"result {k}: {a.dtype}{a.shape} and {b.dtype}{b.shape}"
-        if a.dtype.kind != "f":
-            if not np.array_equal(a, b):
-                return f"result {k}: {a} and {b}"
-            continue
-        with np.errstate(invalid="ignore", over="ignore"):
-            same = (a == b) | (np.isnan(a) & np.isnan(b))
-            off = float(np.max(np.where(same, 0, np.abs(a.astype(float) - b)), initial=0.0))
-        scale = float(np.max(np.abs(a[np.isfinite(a)]), initial=0.0))
-        if off <= CLOSE * graph.eps * scale:
-            continue
-        if spread is None:
-            spread = [again(seed) for seed in range(4)]
-        with np.errstate(invalid="ignore", over="ignore"):
-            doubt = max(float(np.max(np.abs(a.astype(float) - other[k]), initial=0.0)) for other in spread)
-        doubt += graph.eps * (1 + peak(graph)) ** 2  # of products that cancel
-        if not off <= 16 * doubt and not math.isnan(doubt):
-            with np.printoptions(threshold=40):
-                return f"result {k}: off by {off:.3g}, largest {scale:.3g}, rounding explains {doubt:.3g}\n{a}\n{b}"
-    return ""
-
-
-def check(graph: Graph, how: str) -> str:
-    """Compiled against eager; what is wrong, in words. how: values, gradients, second, or step."""
-    with np.errstate(all="ignore"), warnings.catch_warnings():
-        warnings.simplefilter("ignore", BroadcastWarning)
-        return _check_step(graph) if how == "step" else _check_function(graph, how)
-
-
-def _check_function(graph: Graph, how: str) -> str:
-    arrays = [leaf.numbers() for leaf in graph.leaves]
-
-    def run(function: Callable[..., Any]) -> list[Any]:
-        return numbers(function(*(bl.Value(x) for x in arrays)))
-
-    function = runnable(graph, how)
-    try:
-        eager = run(function)
-    except BacklitError as error:  # no gradient flows, for one
-        if how == "values":
-            raise
-        return "" if isinstance(error, BacklitError) else "?"
-    compiled = bl.compile(function)
-    found = run(compiled)
-    wrong = difference(graph, eager, found, lambda seed: run(runnable(graph, how, noise_of(graph, seed))))
-    if not wrong:
-        second = run(compiled)
-        if not all(np.array_equal(a, b, equal_nan=a.dtype.kind == "f") for a, b in zip(found, second, strict=True)):
-            wrong = "a second call gives other numbers"
-    return wrong
-
-
-def _check_step(graph: Graph, turns: int = 3) -> str:
-    def eagerly(noise: Callable[..., Any] | None) -> list[Any]:
-        parameters = parameters_of(graph)
-        step = step_of(graph, parameters, noise)
-        for _ in range(turns):
-            loss = step()
-        return numbers([loss, *parameters])
-
-    eager = eagerly(None)
-    for called in ("repeat", "calls"):
-        parameters = parameters_of(graph)
-        step = bl.compile(step_of(graph, parameters))
-        if called == "repeat":
-            loss = step.repeat(turns)
-        else:
-            for _ in range(turns):
-                loss = step()
-        found = numbers([loss, *parameters])
-        wrong = difference(graph, eager, found, lambda seed: eagerly(noise_of(graph, seed)))
-        if wrong:
-            return f"{called}: {wrong}"
-    return ""

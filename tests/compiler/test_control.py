@@ -40,6 +40,48 @@ def test_forward_mode_through_a_scan_agrees_with_reverse_mode() -> None:
     assert bl.compile(slope)(np.float64(0.7), X).data == pytest.approx(bl.grad(powers)(0.7, X).data, rel=1e-12)
 
 
+@pytest.mark.parametrize("checkpoint", ["sqrt", "binomial"])
+def test_forward_mode_through_loops_in_loops_agrees_with_reverse_mode(checkpoint) -> None:
+    def f(a, x):  # the inner loop's result must not overwrite the state that its tangents still need
+        return powers(a, x, checkpoint=checkpoint)
+
+    def slopes(a, x):
+        return bl.jvp(f, (a, x), (1.0, np.ones(23)))
+
+    want = bl.grad(f)(0.7, X).data + bl.grad(f, argnums=1)(0.7, X).data.sum()
+    assert bl.compile(slopes)(np.float64(0.7), X)[1].data == pytest.approx(want, rel=1e-11)
+
+
+def test_a_state_is_overwritten_by_a_loop_only_when_nobody_reads_it_any_more() -> None:
+    def turn(i, state):
+        a, b, c = state
+        first = bl.fori_loop(0, 2, lambda j, s: (s[1] * 0.5, s[0] + 1.0), (a, b))
+        second = bl.fori_loop(0, 2, lambda j, s: bl.sin(s) + a, b)
+        return second, first[0] + c, first[1]
+
+    start = tuple(np.linspace(k, k + 1.0, 40) for k in range(3))
+    for n in (1, 2, 3):
+        eager = bl.fori_loop(0, n, turn, start)
+        for y, z in zip(eager, bl.compile(lambda *s, n=n: bl.fori_loop(0, n, turn, s))(*start), strict=True):
+            np.testing.assert_allclose(z.data, y.data, rtol=1e-13)
+
+
+@pytest.mark.parametrize("shape", [(0,), (0, 3), (3, 0)])
+def test_empty_arrays_go_through_loops(shape) -> None:
+    x = np.ones(shape)
+
+    def f(x, y):
+        both = bl.fori_loop(0, 3, lambda i, c: (c[0] * 2.0 + x[:1].sum(), bl.sin(c[1] + x.sum())), (x + 1.0, y))
+        rows, sums = bl.scan(lambda c, row: (c + row.sum(), c), y, bl.stack([x, x]))
+        return *both, rows, sums
+
+    for compiled, eager in zip(bl.compile(f)(x, np.arange(4.0)), f(bl.Value(x), bl.Value(np.arange(4.0))), strict=True):
+        np.testing.assert_allclose(compiled.data, eager.data, rtol=1e-14)
+    w = bl.Parameter(x)
+    bl.repeat(lambda: setattr(w, "data", w * 2.0), 3)
+    assert w.data.shape == shape
+
+
 def test_a_scan_of_matrices_runs_in_loops() -> None:
     w = np.random.default_rng(0).normal(size=(20, 20)) / 5
 
@@ -80,6 +122,17 @@ def test_a_while_loop_ends_when_its_condition_does_and_has_forward_mode_only() -
     assert slope == pytest.approx(0.5 / 2**0.5)
     with pytest.raises(GraphError, match="no reverse mode"):
         bl.compile(bl.grad(root))(two)
+
+
+def test_a_while_loop_in_straight_lines_reads_its_state_before_it_overwrites_it() -> None:
+    x, t = np.random.default_rng(0).normal(size=(2, 4, 4)).astype(np.float32)
+
+    def slope(x):  # the tangent reads the state in the order of columns, when the first rows are written already
+        return bl.jvp(
+            lambda x: bl.while_loop(lambda s: s[0] < 2, lambda s: (s[0] + 1, bl.tanh(s[1] @ s[1])), (0, x)), (x,), (t,)
+        )
+
+    np.testing.assert_allclose(bl.compile(slope)(x)[1][1].data, slope(bl.Value(x))[1][1].data, rtol=1e-4, atol=1e-6)
 
 
 def test_a_branch_sends_no_gradient_to_what_was_not_chosen() -> None:

@@ -1,11 +1,13 @@
 """`compiled.explain()`: what it says is what the program does."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
 import backlit as bl
+from backlit.compiler import blocks
 from backlit.compiler.compile import Compiled
 from backlit.compiler.explained import WIDTH, _short, _time
 from backlit.core.errors import DataError
@@ -34,6 +36,14 @@ class Net:
 
 FIRST = Net.step.__code__.co_firstlineno
 HIDDEN, LOSS, UPDATE = FIRST + 1, FIRST + 2, FIRST + 5
+
+
+@pytest.fixture(scope="module", autouse=True)
+def near() -> Iterator[None]:
+    """Hand on the tiles of small products, too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(blocks, "NEAR", 0)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,15 @@ import numpy as np
 import pytest
 
 import backlit as bl
+from backlit.compiler import blocks
 
 RNG = np.random.default_rng(11)
+
+
+@pytest.fixture(autouse=True)
+def near(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hand on the tiles of small products, too."""
+    monkeypatch.setattr(blocks, "NEAR", 0)
 
 
 def kinds(compiled: Any) -> list[str]:
@@ -34,6 +41,13 @@ def test_a_layer_is_one_kernel(m: int, n: int, dtype: str) -> None:
     x, w, b = normal(m, 20, dtype=dtype), normal(20, n, dtype=dtype), normal(n, dtype=dtype)
     found = equal(lambda x, w, b: bl.tanh(x @ w + b), x, w, b, tolerance=1e-5 if dtype == "float32" else 1e-12)
     assert kinds(found) == ["tiles"]
+
+
+def test_only_what_would_not_stay_near_is_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    layer = lambda x, w: bl.tanh(x @ w)  # noqa: E731
+    assert kinds(equal(layer, normal(32, 64), normal(64, 128))) == ["matmul", "elementwise"]
+    assert kinds(equal(layer, normal(256, 64), normal(64, 128))) == ["tiles"]
 
 
 def test_columns_that_are_no_whole_vectors_are_computed_apart() -> None:

@@ -295,7 +295,7 @@ def test_an_epilogue_takes_each_element_once_at_its_place(
         widths = [width for width in {plan.vectors * lanes, n % (plan.vectors * lanes)} if width]
         whole = plan.k_block < k
     names = {width: f"takes.{width}" for width in widths}
-    kernel = emit(product, "kernel.0", host(), Epilogue(names, 1), plan)
+    kernel = emit(product, "kernel.0", host(), Epilogue(tuple(names.items()), 1), plan)
     takes = "".join(TAKES.format(name=name, n=n, columns=width) for width, name in names.items())
     wrapped = kernel.text.replace("@kernel.0(", "@kernel.inner(") + takes
     wrapped += "define internal void @kernel.0(ptr %A, ptr %B, ptr %C, ptr %W, ptr %out) {\n"

@@ -1,9 +1,9 @@
 """The page about the compiler shows what the compiler does today, but for what depends on the processor."""
 
-import importlib.util
 import re
 from pathlib import Path
 
+import make_compiler as maker
 import pytest
 
 from tests.docs.test_explain_gallery import assert_same
@@ -11,14 +11,6 @@ from tests.docs.test_explain_gallery import assert_same
 ROOT = Path(__file__).parents[2]
 
 
-def _maker():
-    spec = importlib.util.spec_from_file_location("make_compiler", ROOT / "docs" / "make_compiler.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-maker = _maker()
 committed = maker.PAGE.read_text(encoding="utf-8")
 
 

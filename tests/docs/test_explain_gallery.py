@@ -1,25 +1,16 @@
 """The gallery of explanations is what its programs print and draw today."""
 
-import importlib.util
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import make_explain as maker
 import pytest
 
 ROOT = Path(__file__).parents[2]
 
 
-def _maker():
-    spec = importlib.util.spec_from_file_location("make_explain", ROOT / "docs" / "make_explain.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-maker = _maker()
 STALE = "run `python docs/make_explain.py`, and look at what has changed"
 
 

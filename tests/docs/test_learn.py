@@ -1,24 +1,11 @@
 """The tutorial shows what its programs print and draw today."""
 
-import importlib.util
 import re
-from pathlib import Path
 
+import make_learn as maker
 import pytest
 
 from tests.docs.test_explain_gallery import assert_same
-
-ROOT = Path(__file__).parents[2]
-
-
-def _maker():
-    spec = importlib.util.spec_from_file_location("make_learn", ROOT / "docs" / "make_learn.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-maker = _maker()
 
 
 @pytest.fixture(scope="module")

@@ -168,3 +168,13 @@ def test_the_derivative_of_abs_at_nan_is_nan() -> None:
 
 def test_second_derivative_of_copysign_is_zero() -> None:
     assert float(bl.grad(bl.grad(lambda x: copysign(x, -1.0) * x))(Value(3.0))) == -2.0
+
+
+def test_gradients_of_arrays_over_a_number_that_is_zero_are_those_of_ieee_754() -> None:
+    for chosen in (None, np.array([True, False, True])):  # with a mask and without
+        a, b = bl.Parameter([1.0, 0.0, -2.0]), bl.Parameter(0.0)
+        y = a if chosen is None else bl.where(chosen, a, a * 2.0)
+        (y / b).sum().backward()
+        assert np.isinf(a.grad).all()
+        assert np.isnan(b.grad)
+    assert bl.grad(lambda x: bl.var(x, axis=1).sum())(np.zeros((3, 0, 2))).shape == (3, 0, 2)

@@ -125,10 +125,10 @@ def test_the_names_of_a_state_are_flat_and_its_arrays_copies():
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda a: a.pop("state.m.0"), "missing: state.m.0"),
-        (lambda a: a.update(extra=np.zeros(2)), "not known: extra"),
-        (lambda a: a.update({"state.m.0": np.zeros((4, 3))}), r"state.m.0 is float64 of shape \(4, 3\)"),
-        (lambda a: a.update({"state.v.1": np.zeros(4, "float32")}), "state.v.1 is float32"),
+        (lambda a: a.pop("state.m.0"), "lacks state.m.0"),
+        (lambda a: a.update(extra=np.zeros(2)), "also has extra"),
+        (lambda a: a.update({"state.m.0": np.zeros((4, 3))}), r"state.m.0 has shape \(3, 4\) here, and \(4, 3\)"),
+        (lambda a: a.update({"state.v.1": np.zeros(4, "float32")}), "state.v.1 has dtype float64 here, and float32"),
     ],
 )
 def test_a_state_that_does_not_fit_is_refused_and_changes_nothing(change, said):

@@ -223,3 +223,58 @@ def test_it_begins_anew_with_each_training() -> None:
     stopping = EarlyStopping(1)
     assert played(stopping, [1.0, 2.0])[0] == 1
     assert played(stopping, [5.0, 4.0])[1] is None
+
+
+class Remembers:
+    """A callback that has something to lose."""
+
+    def __init__(self, number: float) -> None:
+        self.number = number
+
+    def on_epoch(self, run: Any) -> None: ...
+
+    def state_arrays(self) -> dict[str, Any]:
+        return {"number": np.asarray(self.number)}
+
+    def restore(self, arrays: Any) -> None:
+        self.number = float(arrays["number"])
+
+
+def test_callbacks_remember_by_their_class_and_not_by_their_place() -> None:
+    stopping = EarlyStopping(3)
+    played(stopping, [3.0, 1.0, 2.0])
+    kept = Callbacks([Remembers(1.0), stopping, Remembers(2.0)]).state_arrays()
+    first, again, second = Remembers(0.0), EarlyStopping(3), Remembers(0.0)
+    Callbacks([again, first, Quiet(2), second]).restore(kept)
+    assert (first.number, second.number, again.best, again.waited) == (1.0, 2.0, 1.0, 1)
+
+
+def test_a_callback_that_is_missing_or_new_when_a_training_is_resumed_is_named() -> None:
+    kept = Callbacks([Remembers(1.0), Remembers(2.0)]).state_arrays()
+    with pytest.raises(bl.DataError, match=r"was made with Remembers, which is not among .* now\. Pass it again"):
+        Callbacks([Remembers(0.0)]).restore(kept)
+    with pytest.raises(bl.DataError, match=r"was made without EarlyStopping, .* Leave it out"):
+        Callbacks([Remembers(0.0), Remembers(0.0), EarlyStopping(3)]).restore(kept)
+
+
+class Quiet:
+    """Need not see each step, nor each epoch."""
+
+    def __init__(self, every: int) -> None:
+        self.every, self.seen = every, list[int]()
+
+    def on_epoch(self, run: Any) -> None:
+        self.seen.append(len(run.history.epochs))
+
+    def rests_epochs(self, run: Any) -> int:
+        return self.every - len(run.history.epochs) % self.every
+
+
+def test_a_callback_that_rests_is_called_when_epochs_have_gone_by_as_it_asked() -> None:
+    one, other = Quiet(50), Quiet(75)
+    x = np.linspace(-1, 1, 8).reshape(8, 1)
+    run = fit(nn.MLP(1, [2, 1], key=0), (x, x), batch_size=None, epochs=1000, callbacks=[one, other], compile=True)
+    assert len(run.history.epochs) == 1000
+    assert {*range(50, 1001, 50)} <= set(one.seen)
+    assert one.seen == other.seen
+    assert len(one.seen) < 200

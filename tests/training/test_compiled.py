@@ -19,7 +19,6 @@ from backlit.compiler.compile import CompileWarning
 from backlit.core.errors import NonFiniteWarning
 from backlit.training.checkpoint import Checkpointer
 from backlit.training.fit import WORTH, fit
-from backlit.training.recording import Recorder
 from backlit.training.state import state_arrays
 from tests.training.small_runs import Stop, net, points, same, train
 
@@ -259,14 +258,12 @@ def test_a_model_that_asks_for_numbers_is_refused_with_its_line_or_trained_witho
 def test_what_compile_means_when_it_is_left_to_fit(tmp_path: Path) -> None:
     assert train(epochs=1).settings["compile"] is False
     assert train(epochs=WORTH // 6 + 1).settings["compile"] is True
-    assert train(epochs=WORTH // 6 + 1, record=tmp_path / "run").settings["compile"] is False
+    assert train(epochs=WORTH // 6 + 1, record=tmp_path / "run").settings["compile"] is True
     model = nn.MLP(4, [2], key=0, dtype="float64")
     assert fit(model, labels(), optimizer="lbfgs", batch_size=None, epochs=WORTH).settings["compile"] is False
     with pytest.raises(bl.GraphError, match="LBFGS evaluates the loss"):
         fit(model, labels(), optimizer="lbfgs", batch_size=None, epochs=1, compile=True)
-    assert train(epochs=WORTH // 6 + 1, callbacks=[Recorder(tmp_path / "run")]).settings["compile"] is False
-    with pytest.raises(bl.DomainError, match="leave out record="):
-        train(record=tmp_path / "run", compile=True)
+    assert train(epochs=1, record=tmp_path / "run").settings["compile"] is False
     with pytest.raises(bl.DomainError, match="compile='yes'"):
         train(compile="yes")
 

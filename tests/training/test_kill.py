@@ -36,7 +36,7 @@ from backlit.training.recording import Recorder
 from tests.training.small_runs import train
 class Marks:
     def on_start(self, run): print("started", flush=True)
-train(epochs=100_000, callbacks=[Recorder(sys.argv[1], seconds=0.01), Marks()])
+train(epochs=100_000, compile={compiled}, callbacks=[Recorder(sys.argv[1], seconds=0.01), Marks()])
 """
 
 
@@ -92,28 +92,31 @@ def test_a_checkpointing_training_killed_fifty_times_goes_on_exactly(tmp_path: P
     killed_checkpoints(tmp_path, 50, seed=2)
 
 
-def killed_recordings(tmp_path: Path, kills: int, seed: int) -> None:
+def killed_recordings(tmp_path: Path, kills: int, seed: int, compiled: bool) -> None:
     """Kill a training that is recorded; what is there replays bit for bit."""
     moments = random.Random(seed)
     for kill in range(kills):
         path = tmp_path / f"run{kill}.backlit"
-        kill_while(RECORDING, path, moments.uniform(0.1, 0.6))
+        kill_while(RECORDING.format(compiled=compiled), path, moments.uniform(0.1, 0.6))
         run = load_run(path, partial=True)
         assert run.ended is None
-        whole = train(epochs=-(-run.end // 6) + 1, compile=False)  # as a recorded one runs
+        assert bool(run.compiled_for) == compiled
+        whole = train(epochs=-(-run.end // 6) + 1, compile=compiled)
         assert np.array_equal(whole.losses[: run.end], run.losses)
         for step in {run.first_step, moments.randint(0, run.end), run.end}:
             view = run.at(step)  # a loss that is not the recorded one would warn
             assert view.exact in (True, None)
 
 
-def test_a_recording_that_was_killed_can_be_replayed(tmp_path: Path) -> None:
-    killed_recordings(tmp_path, 1, seed=1)
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+def test_a_recording_that_was_killed_can_be_replayed(tmp_path: Path, compiled: bool) -> None:
+    killed_recordings(tmp_path, 1, seed=1, compiled=compiled)
 
 
 @pytest.mark.slow
-def test_recordings_killed_twenty_times_can_be_replayed(tmp_path: Path) -> None:
-    killed_recordings(tmp_path, 20, seed=2)
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+def test_recordings_killed_twenty_times_can_be_replayed(tmp_path: Path, compiled: bool) -> None:
+    killed_recordings(tmp_path, 20, seed=2, compiled=compiled)
 
 
 @pytest.mark.parametrize("kind", [Checkpointer, Recorder])

@@ -54,7 +54,7 @@ def test_a_run_stopped_by_ctrl_c_is_whole(tmp_path: Path) -> None:
 
 def test_there_are_never_more_snapshots_than_allowed_and_every_step_is_near_one(tmp_path: Path) -> None:
     path = tmp_path / "run.backlit"
-    train(epochs=50, callbacks=[Recorder(path, snapshots=10)])
+    train(epochs=50, callbacks=[Recorder(path, snapshots=10, share=1.0)])
     run = load_run(path)
     assert run.steps == 300
     assert 5 <= len(run.snapshots) <= 12

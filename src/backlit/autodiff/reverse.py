@@ -18,7 +18,7 @@ import numpy as np
 from backlit.autodiff.rules import contribution, fit
 from backlit.core import dtypes
 from backlit.core.errors import DtypeError, GraphError, ShapeError, StaleGradientWarning
-from backlit.core.numbers import Abstract, as_data, dtype_of, quietly, shape_of
+from backlit.core.numbers import Abstract, as_data, dtype_of, quietly, shape_of, strong
 from backlit.core.op import ONE, Elementwise, Linear, Several
 from backlit.core.record import as_constant
 from backlit.core.site import user_frame
@@ -226,6 +226,8 @@ def _sweep(output: Value, seed: Any) -> Swept:
             if op.is_direct and not extra.rest:  # both inputs in turn, without a loop: this is the hot path
                 b, attrs, rules = node._b, extra.attrs, op.rules
                 xs: tuple[Any, ...] = (x,) if b is None else (x, b._data)
+                if type(x) is float or type(xs[-1]) is float:
+                    xs = tuple(map(strong, xs))  # Python's floats raise where IEEE 754 has an answer
                 if a._grad is not INACTIVE and (rule := rules[0]) is not None:
                     if rule is ONE:
                         term = ct
@@ -238,7 +240,7 @@ def _sweep(output: Value, seed: Any) -> Swept:
                     old = get(a)
                     cts[a] = term if old is None else old + term
                 if b is not None and b._grad is not INACTIVE and (rule := rules[1]) is not None:
-                    x = xs[1]
+                    x = b._data
                     if rule is ONE:
                         term = ct
                     elif kind is Elementwise:
@@ -305,10 +307,7 @@ def _step(
         try:
             found = contribution(op, index, ct, mask, y, xs, attrs)
         except (ArithmeticError, ValueError):
-            if type(y) is not float:
-                raise
-            strong = [np.float64(data) if type(data) is float else data for data in xs]
-            found = contribution(op, index, np.float64(ct), mask, np.float64(y), strong, attrs)
+            found = contribution(op, index, strong(ct), mask, strong(y), list(map(strong, xs)), attrs)
         if found is None:
             continue
         term, present = found

@@ -76,9 +76,7 @@ Rate = Annotated[float, typer.Option(callback=rate, help="Learning rate.")]
 Opt = Annotated[str, typer.Option(metavar="NAME", help="sgd, adam, adamw, nadam, rmsprop, adagrad, lion, ...")]
 Record = Annotated[
     Path | None,
-    typer.Option(
-        metavar="RUN.backlit", help="Keep what `backlit rewind` needs to go back to any step. Steps are not compiled."
-    ),
+    typer.Option(metavar="RUN.backlit", help="Keep what `backlit rewind` needs to go back to any step."),
 ]
 Keep = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Save the training now and then, so that it can be resumed.")
@@ -169,7 +167,6 @@ _FLAGS = (
     (r"header=True or header=False", "--header or --no-header"),
     (r"most_categories=(\d+)", r"--most-words \1"),
     (r"checkpoint=(?=[,. ])", "--checkpoint"),
-    (r"compile was True and is False", "it was begun without --record (so its steps are compiled)"),
     (r"resume=(True|False)", "--resume"),
     (r"Call fit as it was then, or start anew with --resume and another path",
      "Give the options as they were then, or start anew with another --checkpoint"),
@@ -307,6 +304,8 @@ def need_plots() -> None:
 class _Note:
     """Writes into a recording, and nowhere else, what the data were: its settings are packed when it begins."""
 
+    only_looks = True
+
     def __init__(self, about: dict[str, Any]) -> None:
         self.about = about
 
@@ -317,6 +316,13 @@ class _Note:
         run.settings.pop("about", None)
 
     on_epoch = on_end = on_step
+
+    def rests(self, run: Run) -> int:
+        from backlit.training.callbacks import NEVER
+
+        return NEVER
+
+    rests_epochs = rests
 
 
 @dataclass
@@ -360,7 +366,6 @@ class Lesson:
                 seed=self.seed,
                 early_stopping=self.patience,
                 callbacks=[] if files.record is None else [_Note(self.about)],
-                compile="auto" if files.record is None else False,
                 record=files.record,
                 checkpoint=files.checkpoint,
                 resume=files.resume,

@@ -81,14 +81,16 @@ class Bar:
 
 
 def fields(run: Run, total: int, ended: bool, rate: float, width: int) -> dict[str, Any]:
-    """The texts of the line; in a narrow one, first the rate and the steps are left out, then metrics."""
+    """The texts of the line. In a narrow one the steps are left out, the rate gets shorter, and metrics are left out
+    but for one beside the loss; then the rate is, and that one, too.
+    """
     epochs = run.settings.get("epochs", 0)
     done = run.position.step
     shown = [f"loss {run.last_loss:.4g}"]
     shown += [f"{_short(name)} {x:.4g}" for name, x in run.final.items() if name not in ("epoch", "loss", "seconds")]
     shown = shown[:4]
     if not ended:
-        left = f"{spent(math.ceil((total - done) / rate))} left" if rate > 0 else ""
+        left = f"{_clock(math.ceil((total - done) / rate))} left" if rate > 0 else ""
     elif run.stopped is not None:
         left = f"[{BAD}]{escape(run.stopped.split(':')[0].split(',')[0])}[/]"
     else:
@@ -104,13 +106,32 @@ def fields(run: Run, total: int, ended: bool, rate: float, width: int) -> dict[s
     def too_wide() -> bool:
         return sum(map(len, texts.values())) + _BAR + len(texts) > width
 
-    for name in ("rate", "done"):
-        if too_wide():
-            texts[name] = ""
-    while too_wide() and len(shown) > 1:
-        shown.pop()
-        texts["loss"] = " · ".join(shown)
+    def leave_metrics(most: int) -> None:
+        while too_wide() and len(shown) > most:
+            shown.pop()
+            texts["loss"] = " · ".join(shown)
+
+    if too_wide():
+        texts["done"] = ""
+    if too_wide():
+        texts["rate"] = texts["rate"].replace(" steps/s", "/s")
+    leave_metrics(2)
+    if too_wide():
+        texts["rate"] = ""
+    leave_metrics(1)
     return texts
+
+
+def _clock(seconds: int) -> str:
+    """A length of time in few characters.
+
+    >>> _clock(9), _clock(81), _clock(3700)
+    ('9 s', '1:21', '1:01:40')
+    """
+    hours, minutes = divmod(seconds // 60, 60)
+    if seconds < 60:
+        return f"{seconds} s"
+    return f"{hours}:{minutes:02}:{seconds % 60:02}" if hours else f"{minutes}:{seconds % 60:02}"
 
 
 def _short(name: str) -> str:

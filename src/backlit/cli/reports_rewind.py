@@ -52,7 +52,8 @@ def overview(run: RecordedRun, console: Console) -> Group:
         ],
         [
             "made",
-            f"{made.get('time', '?')}, with Backlit {made.get('backlit', '?')}, NumPy {made.get('numpy', '?')}",
+            f"{made.get('time', '?')}, with Backlit {made.get('backlit', '?')}, NumPy {made.get('numpy', '?')}"
+            + (f", compiled for {run.compiled_for.split()[0]}" if run.compiled_for else ""),
         ],
         ["data", _data(run)],
         ["training", _training(settings)],
@@ -137,7 +138,7 @@ def where(run: RecordedRun, view: StepView) -> str:
 def replayed(run: RecordedRun, view: StepView, console: Console) -> Group:
     """The loss, and whether it is the recorded one."""
     width = display.room(console)
-    loss = float(view.loss.data)
+    loss = view.replayed
     if view.exact is None:
         text, style = f"Loss {loss:.9g}. This step would have come next; it was not recorded.", display.QUIET
     elif view.exact:

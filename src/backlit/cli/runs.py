@@ -136,7 +136,7 @@ def _line(path: Path) -> dict[str, Any]:
     settings, losses = found.about["settings"], found.losses
     noted = settings.get("about") if isinstance(settings.get("about"), dict) else {}
     reason = None if found.ending is None else str(found.ending["reason"])
-    last = {k: float(v) for k, v in found.epochs[-1][0].stored.arrays.items()} if found.epochs else {}
+    last = found.epochs[-1] if found.epochs else {}
     return {
         "path": path,
         "file": path.name,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from backlit.compiler import loops, tape, team, vector_math
-from backlit.compiler.blocks import block, tape_of
+from backlit.compiler.blocks import block, tape_runner
 from backlit.compiler.ir import Node
 from backlit.compiler.memory import LINE
 from backlit.compiler.module import Module, array
@@ -23,8 +23,9 @@ def finish(module: Module, inputs: Sequence[Node], outputs: Sequence[Node]) -> t
     outputs, and to an i64 that is 0 afterwards, or, if one of the module's `checks` failed, its number, counted from 1.
     """
     order = topological(outputs) if len(inputs) + len(outputs) > WIDE else []
-    if order and not is_small(order) and tape.fits(order, outputs):
-        body, constants, arena = _tape_main(module, inputs, outputs, order)
+    found = tape.of(order, outputs) if order and not is_small(order) else None
+    if found is not None:
+        body, constants, arena = _tape_main(module, found, inputs, order)
     else:
         body, constants, arena = _main(module, inputs, outputs)
     if module.shares:
@@ -51,15 +52,14 @@ def finish(module: Module, inputs: Sequence[Node], outputs: Sequence[Node]) -> t
 
 
 def _tape_main(
-    module: Module, inputs: Sequence[Node], outputs: Sequence[Node], order: Sequence[Node]
+    module: Module, made: tape.Tape, inputs: Sequence[Node], order: Sequence[Node]
 ) -> tuple[str, list[Node], int]:
     """The body of `@main` for a tape with many inputs and outputs, which are copied by a table."""
-    made, name = tape_of(module, order, "main")
+    name = tape_runner(module, made, order, "main")
     place = {node: 1 + k for k, node in enumerate(inputs)}
-    first = 1 + len(inputs) + 4
-    rows, runs = tape.copies(made, place, outputs, first)
-    constants = [array(data) for data in (made.numbers, made.table, made.index, rows)]
-    code = tape.main(made, runs, name, [1 + len(inputs) + k for k in range(4)])
+    rows, runs = tape.copies(made, place, 1 + len(inputs) + 3)
+    constants = [*made.arrays, array(rows)]
+    code = tape.main(made, runs, name, [1 + len(inputs) + k for k in range(3)])
     return "\n".join(code.lines), constants, made.slots * tape.SLOT
 
 

@@ -11,25 +11,32 @@ from backlit.compiler.frame import Frame, step_of
 from backlit.compiler.gemm import Epilogue, columns_of, keeps_whole
 from backlit.compiler.ir import Body, Node
 from backlit.compiler.memory import LINE
-from backlit.compiler.module import Block, KernelNote, Module, array, clock
+from backlit.compiler.module import Block, KernelNote, Module, clock
 from backlit.compiler.positions import Check, check_now, spread_from
 from backlit.compiler.scalars import COST, Code, stored
 from backlit.compiler.schedule import LEAVES, Kernel, Schedule, topological
 from backlit.compiler.straight import Straight, is_small
+
+NEAR = 1 << 16
+"""Bytes of a product from which on its tiles are handed on: smaller ones are still near when they are all there."""
+
+ACROSS = 16
+"""Cycles that it takes to combine the lanes of one vector."""
 
 
 def block(module: Module, outputs: Sequence[Node], over: dict[int, Node], stem: str) -> Block:
     """A function that computes the outputs. over: for an output by its number, the input whose memory it takes over."""
     order = topological(outputs)
     if is_small(order):
-        return _straight(module, outputs, order, stem)
-    if tape.fits(order, outputs):
-        return _of_tape(module, outputs, order, stem)
+        return _straight(module, outputs, order, stem, "" if over else "noalias ")
+    found = tape.of(order, outputs)
+    if found is not None:
+        return _of_tape(module, found, order, stem)
     schedule = Schedule(outputs, late=_late(order, [outputs[i] for i in over]))
     return _Writer(Frame(module, schedule, stem), list(outputs), over).write()
 
 
-def _straight(module: Module, outputs: Sequence[Node], order: Sequence[Node], stem: str) -> Block:
+def _straight(module: Module, outputs: Sequence[Node], order: Sequence[Node], stem: str, promise: str) -> Block:
     code = Code()
     line = Straight(code)
     leaves = [n for n in order if n.kind == "input"]
@@ -39,30 +46,29 @@ def _straight(module: Module, outputs: Sequence[Node], order: Sequence[Node], st
     for k, output in enumerate(outputs):
         line.store(output, f"%out{k}")
     module.take(code)
-    text = code.function(_parameters(len(leaves), len(outputs), "noalias "))
+    text = code.function(_parameters(len(leaves), len(outputs), promise))
     name = module.add(text, stem)
     module.notes.append(KernelNote(name, "straight", list(order), text, "one straight line of code", name))
     return Block(name, leaves, 0)
 
 
-def tape_of(module: Module, order: Sequence[Node], stem: str) -> tuple[tape.Tape, str]:
-    """The instructions for these nodes, and the name of the function that runs them."""
-    made = tape.Tape(order)
+def tape_runner(module: Module, made: tape.Tape, order: Sequence[Node], stem: str) -> str:
+    """The name of the function that runs a tape. order: the nodes that it computes."""
     code = tape.interpreter(made)
     module.take(code)
-    text = code.function("ptr noalias %v, ptr noalias readonly %table, ptr noalias readonly %index, i64 %count")
+    text = code.function("ptr noalias %v, ptr noalias readonly %code, ptr noalias readonly %end")
     name = module.add(text, "tape")
-    told = f"a tape of {len(made.table)} instructions for {made.slots} numbers"
+    told = f"a tape of {made.instructions} instructions for {made.slots} numbers"
     module.notes.append(KernelNote(name, "tape", list(order), text, told, stem))
-    return made, name
+    return name
 
 
-def _of_tape(module: Module, outputs: Sequence[Node], order: Sequence[Node], stem: str) -> Block:
-    made, name = tape_of(module, order, stem)
+def _of_tape(module: Module, made: tape.Tape, order: Sequence[Node], stem: str) -> Block:
+    name = tape_runner(module, made, order, stem)
     leaves = [n for n in order if n.kind == "input"]
-    leaves += [array(data) for data in (made.numbers, made.table, made.index)]
-    around = tape.frame(made, leaves, outputs, name)
-    text = around.function(_parameters(len(leaves), len(outputs)))
+    leaves += made.arrays
+    around = tape.frame(made, leaves, name)
+    text = around.function(_parameters(len(leaves), len(made.outputs)))
     return Block(module.add(text, stem), leaves, made.slots * tape.SLOT)
 
 
@@ -124,19 +130,20 @@ class _Writer:
 
     def _follow(self) -> None:
         """Let loops take over the tiles of a product that nothing else reads."""
-        module = self.frame.module
+        module, joined = self.frame.module, []
         for kernel, node in self.schedule.followed():
             shapes = [part.product for part in products.parts_of(self.frame, products.product_of(self.schedule, node))]
             columns = [columns_of(shape, module.target) for shape in shapes]
-            if not all(columns):
+            if not all(columns) or node.size * node.dtype.itemsize < NEAR:
                 continue
             self.schedule.kept.discard(node)
             write = follower(self.schedule, kernel, node, self.aliases, module.target)
             if write is None:
                 self.schedule.kept.add(node)
                 continue
-            self.schedule.join(kernel, node)
+            joined.append((kernel, node))
             self.followers[kernel.nodes[0]] = write, sorted({width for widths in columns for width in widths})
+        self.schedule.join(joined)
 
     def _with_tiles(self, kernel: Kernel, node: Node) -> None:
         """A product whose tiles the loops of a kernel take over."""
@@ -149,7 +156,7 @@ class _Writer:
             names[width] = frame.module.add(writer.text(), "k")
         writer = writers[widths[-1]]
         extra = [frame.pointers[read] for read in writer.pointers]
-        epilogue = Epilogue(names, len(extra))
+        epilogue = Epilogue(tuple(names.items()), len(extra))
         parts = products.parts_of(frame, products.product_of(self.schedule, node))
         whole = any(keeps_whole(part.product, frame.module.target) for part in parts)
         goal = frame.take(node, node.size * node.dtype.itemsize) if whole else "null"
@@ -293,7 +300,9 @@ class _Writer:
         size = max([math.prod(kernel.domain), *(arg.size for node in kernel.nodes for arg in node.args)])
         cost = sum(COST.get(n.attrs[0], 1) if n.kind == "map" else 1 for n in inlined if n.size * 2 > size)
         widest = max(node.dtype.itemsize for node in kernel.nodes)
-        return cost * size * widest / self.frame.module.target.lanes_bytes
+        node = kernel.nodes[0]
+        along = node.kind == "reduce" and len(node.args[0].shape) - 1 in node.attrs[1]  # the lanes of a vector are combined
+        return cost * size * widest / self.frame.module.target.lanes_bytes + along * ACROSS * node.size
 
     def _loop(self, node: Node) -> None:
         body: Body = node.data

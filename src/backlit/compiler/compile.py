@@ -302,7 +302,8 @@ class Compiled:
             for entry in self._entries.get(key, ()):  # another thread may just have made it
                 if entry.holds():
                     return entry
-            entry = Entry(self._traced(found, args, kwargs), how)
+            with trace.uncollected():
+                entry = Entry(self._traced(found, args, kwargs), how)
             self._entries.setdefault(key, []).append(entry)
             self._kept_alive.append((args, kwargs))  # what the key knows by identity
             self.traces += 1

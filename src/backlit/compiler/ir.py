@@ -34,13 +34,18 @@ BOOL, INT64, FLOAT64 = np.dtype(bool), np.dtype(np.int64), np.dtype(np.float64)
 
 
 class Node:
-    """One node. attrs: what its kind needs to know beside its arguments; it can be hashed."""
+    """One node. attrs: what its kind needs to know beside its arguments; it can be hashed.
 
-    __slots__ = ("args", "attrs", "data", "dtype", "index", "kind", "origins", "shape")
+    means: the dtype of the numbers that come in or go out, where that is a complex one: these are stored in parts,
+    along a last axis of length 2.
+    """
+
+    __slots__ = ("args", "attrs", "data", "dtype", "index", "kind", "means", "origins", "shape")
 
     def __init__(self, kind: str, args: tuple[Node, ...], attrs: tuple[Any, ...], shape: Shape, dtype: Dtype) -> None:
         self.kind, self.args, self.attrs, self.shape, self.dtype = kind, args, attrs, shape, dtype
         self.origins: list[Value] = []
+        self.means = dtype
         self.data: Any = None  # of a constant array, or the body of a loop
         self.index = 0
 
@@ -91,14 +96,31 @@ class Graph:
             node.data, node.index = data, len(self.nodes)
             self._known[key] = node
             self.nodes.append(node)
-        if self.origin is not None and len(node.origins) < 8 and all(o is not self.origin for o in node.origins):
-            node.origins.append(self.origin)
+        origin, origins = self.origin, node.origins
+        if origin is not None and (not origins or (len(origins) < 8 and all(o is not origin for o in origins))):
+            origins.append(origin)
         return node
 
     # -- leaves -------------------------------------------------------------------------------------------------
 
     def input(self, place: int, shape: Shape, dtype: Dtype) -> Node:
+        if dtype.kind == "c":
+            return self.meaning(self._make("input", (), (place,), (*shape, 2), part_of(dtype)), dtype)
         return self._make("input", (), (place,), shape, dtype)
+
+    def meaning(self, x: Node, dtype: Dtype) -> Node:
+        """A node of its own for the same numbers, read as complex ones in parts."""
+        node = Node(x.kind, x.args, x.attrs, x.shape, x.dtype)
+        node.data, node.index, node.means, node.origins = x.data, len(self.nodes), dtype, x.origins
+        self.nodes.append(node)
+        return node
+
+    def filled(self, number: Any, shape: Shape, dtype: Dtype) -> Node:
+        """An array of one number, as it is stored."""
+        if dtype.kind != "c":
+            return self.broadcast(self.number(number, dtype), shape)
+        assert number == 0
+        return self.meaning(self.broadcast(self.number(0, part_of(dtype)), (*shape, 2)), dtype)
 
     def number(self, number: Any, dtype: Dtype) -> Node:
         """A constant without axes."""
@@ -118,20 +140,22 @@ class Graph:
 
     def map(self, function: str, *args: Node, dtype: Dtype | None = None) -> Node:
         """A scalar function of arguments that broadcast."""
-        shape = np.broadcast_shapes(*(a.shape for a in args)) if len(args) > 1 else args[0].shape
+        shape = _common([a.shape for a in args])
         dtype = dtype or args[-1].dtype
         found = self._simplified(function, args, shape, dtype)
         if found is not None:
             return found
         full = tuple(a if a.shape == shape else self.broadcast(a, shape) for a in args)
-        if all(self.scalar_of(a) is not None for a in full) and shape:  # computed once, and spread
-            return self.broadcast(self.map(function, *(self.scalar_of(a) for a in full), dtype=dtype), shape)  # type: ignore[arg-type]
-        spread = [a for a in full if self.scalar_of(a) is None]
-        if spread and all(a.kind == "view" and a.attrs == spread[0].attrs for a in spread):
-            shapes = {a.args[0].shape for a in spread}
-            if len(shapes) == 1 and spread[0].args[0].size < math.prod(shape):  # computed where it is small, and spread
-                small = (a.args[0] if self.scalar_of(a) is None else self.scalar_of(a) for a in full)
-                return self.view(self.map(function, *small, dtype=dtype), shape, *spread[0].attrs)  # type: ignore[arg-type]
+        if shape:
+            scalars = [self.scalar_of(a) for a in full]
+            spread = [a for a, scalar in zip(full, scalars, strict=True) if scalar is None]
+            if not spread:  # computed once, and spread
+                return self.broadcast(self.map(function, *scalars, dtype=dtype), shape)  # type: ignore[arg-type]
+            if all(a.kind == "view" and a.attrs == spread[0].attrs for a in spread):
+                shapes = {a.args[0].shape for a in spread}
+                if len(shapes) == 1 and spread[0].args[0].size < math.prod(shape):  # computed where it is small
+                    small = (a.args[0] if scalar is None else scalar for a, scalar in zip(full, scalars, strict=True))
+                    return self.view(self.map(function, *small, dtype=dtype), shape, *spread[0].attrs)
         return self._make("map", full, (function,), shape, dtype)
 
     def cast(self, x: Node, dtype: Dtype) -> Node:
@@ -140,7 +164,7 @@ class Graph:
         number = self.value_of(x)
         if number is not None:
             with np.errstate(all="ignore"):
-                return self.broadcast(self.number(np.asarray(number).astype(dtype)[()], dtype), x.shape)
+                return self.broadcast(self.number(_converted(number, dtype), dtype), x.shape)
         return self.map("cast", x, dtype=dtype)
 
     def scalar_of(self, x: Node) -> Node | None:
@@ -339,8 +363,39 @@ class Graph:
         loop = self._make("loop", tuple(args), (count, reverse), (), INT64, body)
         for k, output in enumerate(body.outputs):
             shape = output.shape if k < body.carried else (count or 1, *output.shape)
-            body.parts.append(self._make("part", (loop,), (k,), shape, output.dtype))
+            part = self._make("part", (loop,), (k,), shape, output.dtype)
+            body.parts.append(part if output.means is output.dtype else self.meaning(part, output.means))
         return body.parts
+
+
+def _common(shapes: Sequence[Shape]) -> Shape:
+    """The shape to which these broadcast."""
+    found: Shape = ()
+    for shape in shapes:
+        if shape and shape != found:
+            if found:
+                return np.broadcast_shapes(*shapes)
+            found = shape
+    return found
+
+
+def part_of(dtype: Dtype) -> Dtype:
+    """The dtype of the real and of the imaginary part of a complex number; of others, their own.
+
+    >>> part_of(np.dtype("complex64"))
+    dtype('float32')
+    """
+    return np.empty((), dtype).real.dtype
+
+
+def _converted(number: Any, dtype: Dtype) -> Any:
+    """A known number in another dtype, as machine code converts it: beyond the whole numbers that there are to the
+    nearest one, and NaN to 0.
+    """
+    if dtype.kind in "iu" and number.dtype.kind == "f":
+        least, most = np.iinfo(dtype).min, np.iinfo(dtype).max
+        return 0 if np.isnan(number) else most if number >= most else least if number <= least else int(number)
+    return np.asarray(number).astype(dtype)[()]
 
 
 _NUMBERS: dict[tuple[Any, bytes], Any] = {}

@@ -1,8 +1,9 @@
 """From LLVM text to a function that can be called.
 
 The text is cut into units, so that LLVM works on as little as it must: matrix products are written in vectors as they
-shall run and go to the code generator at once; loops take LLVM's passes first. Units are compiled side by side, and
-the object code is kept on disk (`cache`), found again by the text as it was before any of this.
+shall run and go to the code generator at once, as does what only calls others; loops take LLVM's passes first. Units
+are compiled side by side, and the object code is kept on disk (`cache`), found again by the name of what it was made
+from.
 """
 
 from __future__ import annotations
@@ -15,43 +16,83 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from backlit.compiler import cache
 from backlit.compiler.target import Target, host
 
 ENTRY = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)
-RECIPE = "1"
+RECIPE = "3"
 """Changes whenever equal text would become other machine code: it is part of the name under which code is kept."""
 _WORTH_A_THREAD = 12_000  # characters of text; less compiles sooner than a second thread would start to pay
+_WORTH_A_UNIT = 3000  # characters of text; less is compiled sooner beside something else
+_COMPUTES = re.compile(r" = (?:load (?:half|float|double)|[us](?:div|rem)) ")
+"""What a function that only calls others does not do."""
 _FUNCTION = re.compile(r"^define .*?^}\n?", re.MULTILINE | re.DOTALL)
 _NAME = re.compile(r"@([\w.$]+)")
 _GLOBAL = re.compile(r"^@([\w.$]+) =.*$", re.MULTILINE)
 
 
+class Source(Protocol):
+    """What machine code is made from. name: texts that decide all of it; told, hear: facts that are kept with the code,
+    as pieces of bytes, and how many of such pieces they are.
+    """
+
+    @property
+    def name(self) -> tuple[str, ...]: ...
+
+    @property
+    def text(self) -> str: ...
+
+    def told(self) -> list[bytes]: ...
+
+    def hear(self, told: Sequence[bytes]) -> int: ...
+
+
+@dataclass
+class Text:
+    """LLVM text, of which nothing else is to be known."""
+
+    text: str
+
+    @property
+    def name(self) -> tuple[str, ...]:
+        return (self.text,)
+
+    def told(self) -> list[bytes]:
+        return []
+
+    def hear(self, told: Sequence[bytes]) -> int:
+        return 0
+
+
 class Machine:
     """Machine code in this process; it lives as long as this object.
 
-    seconds: what finding it took: "cache" (looking on disk), "passes", "code" (both summed over threads), "link".
-    was_cached: whether the code came from disk.
+    seconds: what finding it took: "cache" (looking on disk), "write" (LLVM text), "passes", "code" (both summed over
+    threads), "link". was_cached: whether the code came from disk, in which case no text was asked for.
     """
 
-    def __init__(self, text: str, level: int = 2) -> None:
-        self.text, self.level = text, level
-        self.seconds = {"cache": 0.0, "passes": 0.0, "code": 0.0, "link": 0.0}
+    def __init__(self, source: Source | str, level: int = 2) -> None:
+        self.source: Source = Text(source) if isinstance(source, str) else source
+        self.level = level
+        self.seconds = {"cache": 0.0, "write": 0.0, "passes": 0.0, "code": 0.0, "link": 0.0}
         target = host()
         kept = cache.standard()
         start = time.perf_counter()
-        key = kept.key(text, *_circumstances(target, level)) if kept is not None else ""
-        objects = kept.get(key) if kept is not None else None
+        key = kept.key(*self.source.name, *_circumstances(target, level)) if kept is not None else ""
+        found = kept.get(key) if kept is not None else None
         self.seconds["cache"] = time.perf_counter() - start
-        self.was_cached = objects is not None and self._link(target, objects)
+        self.was_cached = found is not None and self._link(target, found[self.source.hear(found) :])
         if not self.was_cached:
+            start = time.perf_counter()
+            text = self.source.text
+            self.seconds["write"] = time.perf_counter() - start
             objects = _compiled(units(text), target, level, self.seconds)
             if not self._link(target, objects):
                 raise RuntimeError("LLVM wrote object code that it cannot load.")
             if kept is not None:
-                kept.put(key, objects)
+                kept.put(key, [*self.source.told(), *objects])
 
     def _link(self, target: Target, objects: Sequence[bytes]) -> bool:
         """Load object code; False if there is something wrong with it."""
@@ -84,12 +125,12 @@ class Machine:
     @property
     def assembly(self) -> str:
         """The machine code as assembly text, written anew."""
-        return "\n".join(_outcome(unit, host(), self.level)[1] for unit in units(self.text))
+        return "\n".join(_outcome(unit, host(), self.level)[1] for unit in units(self.source.text))
 
     @property
     def optimized(self) -> str:
         """The LLVM text after LLVM's own passes, which run anew."""
-        return "\n".join(_outcome(unit, host(), self.level)[0] for unit in units(self.text))
+        return "\n".join(_outcome(unit, host(), self.level)[0] for unit in units(self.source.text))
 
 
 def of_function(text: str, name: str, level: int = 2) -> tuple[str, str]:
@@ -116,15 +157,18 @@ def of_function(text: str, name: str, level: int = 2) -> tuple[str, str]:
 
 @dataclass
 class Unit:
-    """A part of a module that is compiled alone. ready: it needs none of LLVM's passes."""
+    """A part of a module that is compiled alone. ready: it needs none of LLVM's passes. hurried: nor any care with the
+    machine code, as next to no time is spent there.
+    """
 
     text: str
     functions: list[str]
     ready: bool
+    hurried: bool = False
 
 
 def units(text: str) -> list[Unit]:
-    """A module in parts: products, which are ready; and loops, in two parts if there are many."""
+    """A module in parts: loops, in two parts if there are many; products; and what only calls those."""
     bodies = _FUNCTION.findall(text)
     rest = _FUNCTION.sub("", text)
     by_name = {_name_of(body): body for body in bodies}
@@ -138,15 +182,18 @@ def units(text: str) -> list[Unit]:
     others = [name for name in own if name not in ready]
     main = [name for name in others if name == "main" or any(n in others for n in needs[name])]
     kernels = [name for name in own if name not in ready and name not in main]
-    groups = [(kernels + main, False)]
+    calls = [name for name in main if not _COMPUTES.search(by_name[name])]
+    if sum(len(by_name[name]) for name in calls) > _WORTH_A_UNIT:
+        main = [name for name in main if name not in calls]
+    else:
+        calls = []
+    groups = [(kernels + main, False, False)]
     if len(by_name) > 4 and sum(len(by_name[name]) for name in kernels) > _WORTH_A_THREAD:
-        groups = [(half, False) for half in _halves(kernels, main, by_name)]
-    if ready:
-        groups.append(([name for name in own if name in ready], True))
-    whole = len([group for group, _ in groups if group]) == 1
-    return [
-        Unit(_unit_text(rest, group, by_name, needs, inlined, whole), group, ready) for group, ready in groups if group
-    ]
+        groups = [(half, False, False) for half in _halves(kernels, main, by_name)]
+    groups += [([name for name in own if name in ready], True, False), (calls, True, True)]
+    groups = [group for group in groups if group[0]]
+    whole = len(groups) == 1
+    return [Unit(_unit_text(rest, group, by_name, needs, inlined, whole), group, *how) for group, *how in groups]
 
 
 def _halves(kernels: Sequence[str], main: Sequence[str], by_name: dict[str, str]) -> list[list[str]]:
@@ -215,7 +262,7 @@ def _name_of(body: str) -> str:
 
 
 def _circumstances(target: Target, level: int) -> tuple[str, ...]:
-    """All that decides, beside the text, which machine code it becomes."""
+    """All that decides, beside the source, which machine code it becomes."""
     import llvmlite
     import llvmlite.binding as llvm
 
@@ -275,19 +322,29 @@ def _module(unit: Unit, target: Target, level: int) -> tuple[Any, Any, Any]:
     import llvmlite.binding as llvm
 
     context = llvm.create_context()  # each thread has its own
-    machine = target.machine(level)
+    machine = target.machine(0 if unit.hurried else level)
     module = llvm.parse_assembly(unit.text, context)
     module.triple = target.triple
     module.data_layout = str(machine.target_data)
     module.verify()
     if not unit.ready:
-        options = llvm.create_pipeline_tuning_options(speed_level=level)
+        # Level 1 leaves out what finds nothing in such code; what makes it fast are the vectorizers.
+        options = llvm.create_pipeline_tuning_options(speed_level=1)
         options.loop_vectorization = options.slp_vectorization = True
         options.loop_unrolling = True
         builder = llvm.create_pass_builder(machine, options)
         manager = builder.getModulePassManager()
         _object_functions()[0](manager, module, builder)
+        _free(manager)
     return module, context, machine
+
+
+def _free(manager: Any) -> None:
+    """Free a pass manager. Its own `close` finds the `_dispose` of another base class first, which frees nothing."""
+    from llvmlite.binding.newpassmanagers import NewPassManager
+
+    NewPassManager._dispose(manager)
+    manager.detach()
 
 
 def _object(unit: Unit, target: Target, level: int) -> tuple[bytes, float, float]:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from backlit.compiler import complexes, tape
+from backlit.compiler.complexes import Known, Pair, joined, parts
 from backlit.compiler.ir import INT64, Body, Graph, Node
 from backlit.compiler.scalars import FUNCTIONS
 from backlit.compiler.schedule import topological
@@ -28,12 +31,18 @@ def lower(
 ) -> list[Node]:
     """The nodes for these values. known: those for the leaves; defined: leaves that stand for other values."""
     graph.defined = defined
-    for value in needed(outputs, defined):
-        _lower_with(graph, value, known, defined)
-    return [known[value] for value in outputs]
+    order = needed(outputs, defined)
+    numbers = tape.lowered(graph, order, outputs, known, defined, rule_of)
+    if numbers is not None:
+        return numbers
+    found: dict[Value, Known] = {value: parts(graph, node) for value, node in known.items()}
+    for value in order:
+        if value not in found:
+            _lower_with(graph, value, found, defined)
+    return [joined(graph, found[value]) for value in outputs]
 
 
-def _lower_with(graph: Graph, value: Value, known: dict[Value, Node], defined: Mapping[Value, Value]) -> None:
+def _lower_with(graph: Graph, value: Value, known: dict[Value, Known], defined: Mapping[Value, Value]) -> None:
     stack = [value]
     while stack:  # a definition may be younger than the leaf that stands for it
         node = stack[-1]
@@ -49,20 +58,28 @@ def _lower_with(graph: Graph, value: Value, known: dict[Value, Node], defined: M
         known[node] = known[defined[node]] if node in defined else _lowered(graph, node, known)
 
 
-def _lowered(graph: Graph, value: Value, known: Mapping[Value, Node]) -> Node:
+def _lowered(graph: Graph, value: Value, known: Mapping[Value, Known]) -> Known:
     op = value._op
     if op is None:
         if type(value._data) is Abstract:
             raise GraphError(f"compile: {describe(value)} belongs to another trace.")
-        return graph.constant(value._data, dtype_of(value._data))
+        dtype = dtype_of(value._data)
+        return (complexes.constant if dtype.kind == "c" else Graph.constant)(graph, value._data, dtype)
     args = [known[x] for x in inputs_of(value)]
     result = Abstract(shape_of(value._data), dtype_of(value._data))
     graph.origin = value
+    rule = rule_of(op)
+    is_complex = result.dtype.kind == "c" or any(isinstance(x, Pair) for x in args)
     try:
-        node: Node = rule_of(op)(graph, result, *args, **value._extra.attrs)
+        if is_complex and rule is not lower_loop:
+            node = complexes.lower(graph, op, rule, result, args, value._extra.attrs)
+        else:
+            node = rule(graph, result, *args, **value._extra.attrs)
     finally:
         graph.origin = None
     assert node.shape == result.shape, (op.name, node.shape, result.shape)
+    if isinstance(node, Pair):
+        return node
     return node if node.dtype == result.dtype else graph.cast(node, result.dtype)
 
 
@@ -70,21 +87,24 @@ def rule_of(op: Op) -> Callable[..., Node]:
     """How an op is lowered: by the rule of its record; an elementwise op without one by the map of its name."""
     if op.lower is not None:
         return op.lower
-    return same(op.name) if isinstance(op, Elementwise) and op.name in FUNCTIONS else refused
+    return _same(op.name) if isinstance(op, Elementwise) and op.name in FUNCTIONS else refused
+
+
+_same = cache(same)
 
 
 # -- loops ------------------------------------------------------------------------------------------------------
 
 
-def lower_loop(graph: Graph, result: Abstract, *args: Node, loop: Any, which: int) -> Node:
+def lower_loop(graph: Graph, result: Abstract, *args: Known, loop: Any, which: int) -> Known:
     """The rule of `scan`: one result of a loop, which is lowered once for all of its results."""
-    parts = graph.loops.get((id(loop), tuple(map(id, args))))
-    if parts is None:
-        parts = graph.loops[(id(loop), tuple(map(id, args)))] = _lowered_loop(graph, loop, args)
-    return parts[which]
+    found = graph.loops.get((id(loop), tuple(map(id, args))))
+    if found is None:
+        found = graph.loops[(id(loop), tuple(map(id, args)))] = _lowered_loop(graph, loop, args)
+    return parts(graph, found[which])
 
 
-def _lowered_loop(graph: Graph, loop: Any, args: Sequence[Node]) -> list[Node]:
+def _lowered_loop(graph: Graph, loop: Any, args: Sequence[Known]) -> list[Node]:
     inner = Graph()
     inner.defined = graph.defined
     k, c = len(loop.carried), len(loop.constants)
@@ -94,14 +114,13 @@ def _lowered_loop(graph: Graph, loop: Any, args: Sequence[Node]) -> list[Node]:
     leaves = [*loop.carried, *(stand_in for _, stand_in in loop.constants), *loop.slices]
     constants = 0
     for i, (node, arg) in enumerate(zip(leaves, args, strict=True)):
-        number = graph.value_of(arg)
-        if k <= i < k + c and number is not None:  # known here, so known there
-            known[node] = inner.broadcast(inner.number(number, arg.dtype), arg.shape)
+        if not isinstance(arg, Pair) and k <= i < k + c and (number := graph.value_of(arg)) is not None:
+            known[node] = inner.broadcast(inner.number(number, arg.dtype), arg.shape)  # known here, so known there
             continue
         constants += k <= i < k + c
         known[node] = inner.input(len(inputs), shape_of(node._data), dtype_of(node._data))
         inputs.append(known[node])
-        outer.append(arg)
+        outer.append(joined(graph, arg))
     counter = inner.input(len(inputs), (), INT64)
     known[loop.counter] = counter
     origin, graph.origin = graph.origin, None

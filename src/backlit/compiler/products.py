@@ -19,7 +19,7 @@ from backlit.compiler.schedule import Address, Schedule
 from backlit.compiler.target import Target
 
 ROWS = 96
-"""A part of a product has at least about so many rows, where it is cut by rows."""
+"""A part of a product has at least about so many rows, where each part packs for itself."""
 
 
 def product_of(schedule: Schedule, node: Node) -> Product:
@@ -73,15 +73,18 @@ def call_with(frame: Frame, node: Node, goal: str, epilogue: Epilogue, extra: Se
 
 
 def parts_of(frame: Frame, product: Product) -> list[Part]:
-    """A product in parts that threads may take: panels of columns where there are enough, so that each is packed once,
-    else rows, in parts so tall that packing weighs little. Two, four or eight parts, so that threads end together.
+    """A product in parts that threads may take. Two, four or eight, so that threads end together.
+
+    Rows of examples are cut where there are enough, in parts so tall that packing weighs little: so the loops are cut
+    that come before and after, and each thread finds what it wrote itself. Else panels of columns, each of which is
+    packed once; and so always for the gradient of weights, to which the same thread then comes back.
     """
     if not _is_large(frame, product, 1):
         return [Part(product, 0, 0, 0)]
     plan = plan_of(product, frame.module.target)
     width = plan.vectors * frame.module.target.lanes(product.dtype)
-    across, down = product.n // width, product.m // ROWS
-    by_rows = across < min(4, down)
+    across, down = product.n // width, product.m // (ROWS if plan.packs else 4 * plan.rows)
+    by_rows = (down >= 4 and not product.a_transposed) or across < min(4, down)
     parts = 1 << (min(team.PARTS, max(1, down if by_rows else across)).bit_length() - 1)
     return parallel(product, parts, plan.rows if by_rows else width, by_rows)
 
@@ -172,16 +175,15 @@ def _many(frame: Frame, node: Node, name: str, product: Product, workspace: str,
 
 def _kernel(frame: Frame, product: Product, epilogue: Epilogue | None = None) -> tuple[Kernel, str]:
     """The kernel of a product, and its name in the module."""
-    target = frame.module.target
-    found = _plain(product, target) if epilogue is None else emit(product, "NAME", target, epilogue)
+    found = _written(product, frame.module.target, epilogue)
     frame.module.declares |= found.declares
     return found, frame.module.add(found.text, "product")
 
 
 @lru_cache(maxsize=512)
-def _plain(product: Product, target: Target) -> Any:
+def _written(product: Product, target: Target, epilogue: Epilogue | None) -> Any:
     """The kernel of a product; nets have many that are alike, and `repeat` and `each` want the same ones again."""
-    return emit(product, "NAME", target)
+    return emit(product, "NAME", target, epilogue)
 
 
 def _room(size: int) -> int:

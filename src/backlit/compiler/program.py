@@ -12,14 +12,13 @@ from typing import Any
 import numpy as np
 
 from backlit.compiler import team
-from backlit.compiler.assemble import finish
 from backlit.compiler.ir import Body, Graph, Node
 from backlit.compiler.jit import ENTRY, Machine
 from backlit.compiler.lowering import lower
 from backlit.compiler.memory import LINE
-from backlit.compiler.module import KernelNote, Module
+from backlit.compiler.module import KernelNote
 from backlit.compiler.positions import outside
-from backlit.compiler.target import host
+from backlit.compiler.source import Source
 from backlit.compiler.trace import Traced
 from backlit.core.numbers import dtype_of, shape_of
 from backlit.core.value import Value
@@ -49,31 +48,31 @@ class Program:
     ) -> None:
         start = time.perf_counter()
         self.inputs, self.outputs = list(inputs), list(outputs)
-        module = Module(host(), profile, team.threads() > 1)
-        self.text, self._constants, arena = finish(module, inputs, outputs)
-        self.clocks = module.clocks
-        self.notes: list[KernelNote] = module.notes
-        self.arena_bytes = arena
-        emitted = time.perf_counter()
-        self.machine = Machine(self.text)
-        self.seconds = {"emit": emitted - start, "llvm": time.perf_counter() - emitted}
-        self._constant_pointers = [_address(node.data) for node in self._constants]
+        self.source = Source(inputs, outputs, profile)
+        named = time.perf_counter()
+        self.machine = Machine(self.source)
+        written = self.machine.seconds["write"]
+        self.seconds = {"name": named - start, "emit": written, "llvm": time.perf_counter() - named - written}
+        facts = self.source.facts
+        self._constants = facts.constants
+        self.arena_bytes = facts.arena
+        self._clocks = facts.clocks
         self._first_output = 1 + len(self.inputs) + len(self._constants)
         self._stacked = stacked  # the results have a first axis as long as there are turns
         self._results = results
         self._alone: list[Any] = []  # for each result: what makes its array, or the one place of a scalar
         for node in self.outputs[:results]:
             self._alone.append((node.shape, node.dtype) if node.shape or stacked else np.empty((), node.dtype))
+        self._in_parts = [(k, node.means) for k, node in enumerate(self.outputs) if node.means is not node.dtype]
         self._rooms: list[Room] = []
         self._follows: list[tuple[int, int]] = []
-        self.checks = module.checks
         self._status, shared, status_at = team.state()
         self._table = np.zeros(self._first_output + len(self.outputs) + 1, np.uintp)
         self._table[-1] = status_at
-        self._team = team.Place(shared, status_at + LINE) if module.shares else None
-        self._help = ENTRY(self.machine.function("bl_help")) if module.shares else None
-        for k, pointer in enumerate(self._constant_pointers):
-            self._table[1 + len(self.inputs) + k] = pointer
+        self._team = team.Place(shared, status_at + LINE) if facts.shares else None
+        self._help = ENTRY(self.machine.function("bl_help")) if facts.shares else None
+        for k, data in enumerate(self._constants):
+            self._table[1 + len(self.inputs) + k] = _address(data)
         for k, place in enumerate(self._alone):
             if type(place) is np.ndarray:
                 self._table[self._first_output + k] = _address(place)
@@ -84,6 +83,21 @@ class Program:
         self._memory = np.empty(self.arena_bytes + 3 * LINE, np.uint8)
         start = _address(self._memory)
         self._table[0] = start + LINE + (-start) % LINE
+
+    @property
+    def text(self) -> str:
+        """LLVM text; if the code came from the disk, it is written only now."""
+        return self.source.text
+
+    @property
+    def notes(self) -> list[KernelNote]:
+        """What is to be told of each kernel."""
+        return self.source.notes
+
+    @property
+    def clocks(self) -> list[KernelNote]:
+        """With `profile`: the kernels that are timed."""
+        return self.source.clocks
 
     def follow(self, pairs: Sequence[tuple[int, int]]) -> None:
         """Say which output is, as a rule, the next call's input: pairs of their numbers."""
@@ -102,9 +116,9 @@ class Program:
     def put(self, k: int, data: Any) -> None:
         """Let an input be this data at the next call."""
         if type(data) is np.ndarray and data.flags.c_contiguous and data.flags.aligned:
-            held = data if data.dtype == self.inputs[k].dtype else np.ascontiguousarray(data, self.inputs[k].dtype)
+            held = data if data.dtype == self.inputs[k].means else np.ascontiguousarray(data, self.inputs[k].means)
         else:
-            held = np.ascontiguousarray(data, self.inputs[k].dtype)
+            held = np.ascontiguousarray(data, self.inputs[k].means)
         # An array that was copied may be written into before the next call; a scalar cannot.
         self.last[k] = data if held is data or type(data) is not np.ndarray else None
         self._held[k] = held
@@ -133,10 +147,12 @@ class Program:
             finally:
                 self._team.close()
         if self._status[0]:
-            check = self.checks[int(self._status[0]) - 1]
+            check = self.source.checks[int(self._status[0]) - 1]
             self._status[0] = 0
             raise outside(check)
         outputs += room.arrays
+        for k, dtype in self._in_parts:
+            outputs[k] = outputs[k].view(dtype)[..., 0]
         outputs = [x if x.ndim else x.item() if x.dtype is FLOAT64 else x[()] for x in outputs]
         if self._follows:
             table[room.places] = room.followers
@@ -165,10 +181,10 @@ class Program:
         """With `profile`: the clock cycles that each kernel took so far, in all calls."""
         import ctypes
 
-        if not self.clocks:
+        if not self._clocks:
             return np.zeros(0, np.int64)
         at = self.machine.address("clock")
-        return np.ctypeslib.as_array(ctypes.cast(at, ctypes.POINTER(ctypes.c_int64)), (len(self.clocks),)).copy()
+        return np.ctypeslib.as_array(ctypes.cast(at, ctypes.POINTER(ctypes.c_int64)), (self._clocks,)).copy()
 
 
 def _address(array: Any) -> int:
@@ -209,9 +225,9 @@ class Room:
         return all(sys.getrefcount(x) == ALONE and not weakref.getweakrefcount(x) for x in self.arrays)
 
 
-def of_trace(traced: Traced, profile: bool = False) -> tuple[Program, list[Node]]:
-    """The program of a traced function. Its inputs are arguments, captured variables and gradients that were read; its
-    outputs the results, what is assigned, and the gradients left.
+def graph_of(traced: Traced) -> tuple[list[Node], list[Node]]:
+    """What goes into a traced function and what comes out: arguments, captured variables and gradients that were read;
+    the results, what is assigned, and the gradients left.
     """
     graph = Graph()
     leaves = [*traced.arguments, *(c.node for c in traced.captured), *(c.node for c in traced.gradients)]
@@ -219,13 +235,19 @@ def of_trace(traced: Traced, profile: bool = False) -> tuple[Program, list[Node]
         leaf: graph.input(k, shape_of(leaf._data), dtype_of(leaf._data)) for k, leaf in enumerate(leaves)
     }
     outputs = lower(graph, traced.outputs, known, traced.defined)
-    return Program([known[leaf] for leaf in leaves], outputs, len(traced.results), profile), outputs
+    return [known[leaf] for leaf in leaves], outputs
 
 
-def repeated(traced: Traced, each: bool = False, profile: bool = False) -> Program:
-    """The program that runs a traced function many times: what it assigns, it finds at the next turn.
+def of_trace(traced: Traced, profile: bool = False) -> tuple[Program, list[Node]]:
+    """The program of a traced function, and its outputs; see `graph_of`."""
+    inputs, outputs = graph_of(traced)
+    return Program(inputs, outputs, len(traced.results), profile), outputs
 
-    Inputs as in `of_trace`; outputs: the results of the last turn, then what is assigned. each: the arguments are
+
+def graph_of_turns(traced: Traced, each: bool = False) -> tuple[list[Node], list[Node]]:
+    """A traced function many times: what it assigns, it finds at the next turn.
+
+    Inputs as in `graph_of`; outputs: the results of the last turn, then what is assigned. each: the arguments are
     slices, turn by turn, of the arrays that go in, and the results of all turns come out stacked.
     """
     graph = Graph()
@@ -263,8 +285,13 @@ def repeated(traced: Traced, each: bool = False, profile: bool = False) -> Progr
     body = Body(inputs, outputs, carried, slices, len(outputs) - carried, False)
     args = [places[c.node] for c in state]
     if not each:
-        args += [graph.broadcast(graph.number(0, dtype_of(r._data)), shape_of(r._data)) for r in traced.results]
+        args += [graph.filled(0, shape_of(r._data), dtype_of(r._data)) for r in traced.results]
     args += [*(places[c.node] for c in fixed), *(places[a] for a in traced.arguments)]
     parts = graph.loop(body, args, None, False)
     wanted = [*parts[len(state) :], *parts[: len(state)]]
-    return Program([places[leaf] for leaf in leaves], wanted, len(traced.results), profile, stacked=each)
+    return [places[leaf] for leaf in leaves], wanted
+
+
+def repeated(traced: Traced, each: bool = False, profile: bool = False) -> Program:
+    """The program that runs a traced function many times; see `graph_of_turns`."""
+    return Program(*graph_of_turns(traced, each), len(traced.results), profile, stacked=each)

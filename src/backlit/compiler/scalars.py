@@ -84,6 +84,8 @@ class Code:
         self.lines: list[str] = []
         self.math: set[tuple[str, str]] = set()
         self.declared: set[str] = set()
+        self.rooms: list[str] = []  # memory of its own, which comes before the lines
+        self.beside: dict[str, str] = {}  # functions that are called, by their names
         self._count = 0
 
     def fresh(self, stem: str = "v") -> str:
@@ -100,7 +102,7 @@ class Code:
 
     def function(self, parameters: str, name: str = "NAME") -> str:
         """The instructions as a function of this module alone."""
-        body = "\n".join(self.lines)
+        body = "\n".join([*self.rooms, *self.lines])
         return f"define internal void @{name}({parameters}) #0 {{\nentry:\n{body}\n  ret void\n}}\n"
 
     def call(self, intrinsic: str, kind: str, *args: str) -> str:
@@ -119,7 +121,7 @@ _ORDERED = {
 _SIGNED = {"equal": "eq", "not_equal": "ne", "less": "lt", "less_equal": "le", "greater": "gt", "greater_equal": "ge"}
 
 _OTHERS = (
-    "where", "negative", "sign", "maximum", "minimum", "copysign", "remainder", "floor_divide",
+    "where", "negative", "sign", "maximum", "minimum", "copysign", "nextafter", "remainder", "floor_divide",
     "bitwise_xor", "bitwise_invert", "bitwise_left_shift", "bitwise_right_shift", "square",
 )  # fmt: skip
 FUNCTIONS = MATH.union(_FLOAT, _WHOLE, _INTRINSIC, _ORDERED, _OTHERS)
@@ -133,6 +135,8 @@ def apply(code: Code, function: str, args: Sequence[str], dtypes: Sequence[Dtype
     if function == "where":
         kind = register(dtype)
         return code.let(f"select i1 {args[0]}, {kind} {args[1]}, {kind} {args[2]}")
+    if function == "nextafter":
+        return _next(code, args, dtype)
     if dtypes[0].name == "float16":  # computed in float32 and rounded, as NumPy does
         wide = np.dtype(np.float32)
         args = [_cast(code, a, d, wide) if d.name == "float16" else a for a, d in zip(args, dtypes, strict=True)]
@@ -162,11 +166,11 @@ def _of_floats(code: Code, function: str, args: Sequence[str], kind: str) -> str
     if function == "copysign":
         return code.call("copysign", kind, *args)
     if function == "sign":
-        zero, one = ("0.0", "1.0")
-        above = code.let(f"fcmp ogt {kind} {args[0]}, {zero}")
-        below = code.let(f"fcmp olt {kind} {args[0]}, {zero}")
-        low = code.let(f"select i1 {below}, {kind} -{one}, {kind} {args[0]}")
-        return code.let(f"select i1 {above}, {kind} {one}, {kind} {low}")
+        above = code.let(f"fcmp ogt {kind} {args[0]}, 0.0")
+        below = code.let(f"fcmp olt {kind} {args[0]}, 0.0")
+        neither = code.let(f"fadd {kind} {args[0]}, 0.0")  # 0 of either sign becomes 0, and NaN stays
+        low = code.let(f"select i1 {below}, {kind} -1.0, {kind} {neither}")
+        return code.let(f"select i1 {above}, {kind} 1.0, {kind} {low}")
     if function == "remainder":
         return _remainder(code, args, kind)
     if function == "floor_divide":
@@ -184,6 +188,24 @@ def _of_floats(code: Code, function: str, args: Sequence[str], kind: str) -> str
         whole = code.let(f"select i1 {nil}, {kind} {signed}, {kind} {whole}")
         return code.let(f"select i1 {both}, {kind} {whole}, {kind} {code.call('floor', kind, quotient)}")
     raise NotImplementedError(f"{function} of {kind}")
+
+
+def _next(code: Code, args: Sequence[str], dtype: Dtype) -> str:
+    """The number beside a, in the direction of b. Magnitudes are ordered as their bits are, read as whole numbers."""
+    (a, b), kind, bits = args, register(dtype), f"i{8 * dtype.itemsize}"
+    zero = literal(0, dtype)
+    magnitude, other = (code.let(f"bitcast {kind} {x} to {bits}") for x in (a, b))
+    up = code.let(f"fcmp ogt {kind} {b}, {a}")
+    above = code.let(f"fcmp ogt {kind} {a}, {zero}")
+    grows = code.let(f"icmp eq i1 {up}, {above}")
+    beside = code.let(f"add {bits} {magnitude}, {code.let(f'select i1 {grows}, {bits} 1, {bits} -1')}")
+    least = code.let(f"or {bits} {code.let(f'and {bits} {other}, {1 << (8 * dtype.itemsize - 1)}')}, 1")
+    nil = code.let(f"fcmp oeq {kind} {a}, {zero}")
+    found = code.let(f"bitcast {bits} {code.let(f'select i1 {nil}, {bits} {least}, {bits} {beside}')} to {kind}")
+    there = code.let(f"fcmp oeq {kind} {a}, {b}")
+    found = code.let(f"select i1 {there}, {kind} {b}, {kind} {found}")
+    lost = code.let(f"fcmp uno {kind} {a}, {b}")
+    return code.let(f"select i1 {lost}, {kind} {literal(np.nan, dtype)}, {kind} {found}")
 
 
 def _extreme(code: Code, function: str, args: Sequence[str], kind: str) -> str:
@@ -260,6 +282,9 @@ def _of_whole(code: Code, function: str, args: Sequence[str], dtype: Dtype, kind
         return _shifted(code, function, args, dtype, kind)
     if function in ("floor_divide", "remainder"):
         return _divided(code, function, args, signed, kind)
+    if function == "pow":
+        code.math.add((function, kind))
+        return code.let(f"call {kind} @bl.pow.{kind}({kind} {args[0]}, {kind} {args[1]})")
     raise NotImplementedError(f"{function} of {dtype.name}")
 
 
@@ -312,9 +337,11 @@ def _cast(code: Code, x: str, have: Dtype, want: Dtype) -> str:
         return code.let(f"icmp ne {a} {x}, 0")
     if have.kind == "f" and want.kind == "f":
         return code.let(f"{'fpext' if want.itemsize > have.itemsize else 'fptrunc'} {a} {x} to {b}")
+    if have.itemsize == 2 and have.kind == "f":  # LLVM 20 forgets the NaN where a half becomes 16 bits
+        return _cast(code, _cast(code, x, have, np.dtype(np.float32)), np.dtype(np.float32), want)
     if have.kind == "f":
         how = "fptosi" if want.kind == "i" else "fptoui"
-        suffix = {"float": "f32", "double": "f64", "half": "f16"}[a]
+        suffix = {"float": "f32", "double": "f64"}[a]
         name = f"@llvm.{how}.sat.{b}.{suffix}"
         code.declared.add(f"declare {b} {name}({a})")
         return code.let(f"call {b} {name}({a} {x})")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, takewhile
 from typing import NamedTuple
 
 from backlit.compiler.ir import Node
@@ -19,7 +19,7 @@ from backlit.core.numbers import Shape
 ALWAYS = frozenset({"reduce", "pick", "matmul", "scatter", "concat", "pad", "running", "loop", "part"})
 """Kinds that are computed by loops of their own."""
 LEAVES = frozenset({"input", "constant"})
-_DEEP = 400  # a chain of this cost is cut, so that code stays small
+_DEEP = 150  # a chain of this cost is cut, so that code stays small and the walks over it shallow
 _FULL = 1500  # loops hold no more than this, so that compiling takes time in proportion to the nodes
 _FEW = 8  # nodes of so few elements share loops with any other
 _TRIED = 8  # so many kernels of the same shape are looked at for one that a node may join
@@ -72,6 +72,7 @@ class Schedule:
         self.outputs = set(outputs)
         self.kept: set[Node] = set()
         self._costs: dict[Node, int] = {}
+        self._alike: dict[Shape, list[int]] = {}  # the numbers of elementwise kernels, by shape
         self._keep()
         self.kernels = self._group(set(late))
 
@@ -184,6 +185,7 @@ class Schedule:
             if joined is None:
                 joined = len(kernels)
                 kernels.append(Kernel("elementwise", [], node.shape))
+                self._alike.setdefault(node.shape, []).append(joined)
                 filled[joined] = 0
             filled[joined] += self._costs[node]
             place[node] = joined
@@ -215,11 +217,7 @@ class Schedule:
             )
 
         first = max((place[r] for r in reads if r in place), default=-1)
-        alike = (
-            k
-            for k in range(len(kernels) - 1, max(first, 0) - 1, -1)
-            if kernels[k].kind == "elementwise" and kernels[k].domain == node.shape
-        )
+        alike = takewhile(lambda k: k >= first, reversed(self._alike.get(node.shape, ())))
         candidates = list(islice(alike, _TRIED))
         if first in filled and kernels[first].domain == node.shape:
             candidates.insert(0, first)
@@ -254,11 +252,13 @@ class Schedule:
                 stack += self.users[x]
         return found
 
-    def join(self, kernel: Kernel, product: Node) -> None:
-        """Compute a product, which is kept no more, where a kernel takes it over."""
-        self.kernels = [k for k in self.kernels if product not in k.nodes]
-        kernel.product = product
-        kernel.reads = list(dict.fromkeys(read for node in kernel.nodes for read in self.reads(node)))
+    def join(self, pairs: Sequence[tuple[Kernel, Node]]) -> None:
+        """Compute products, which are kept no more, where kernels take them over."""
+        joined = {product for _, product in pairs}
+        self.kernels = [kernel for kernel in self.kernels if joined.isdisjoint(kernel.nodes)]
+        for kernel, product in pairs:
+            kernel.product = product
+            kernel.reads = list(dict.fromkeys(read for node in kernel.nodes for read in self.reads(node)))
 
     def reads(self, node: Node) -> list[Node]:
         """The kept nodes and leaves that computing a kept node loads."""

@@ -4,6 +4,9 @@ Machine code posts the parts of a kernel, and computes them itself, one after th
 some of them meanwhile. Nothing waits for a helper that has not come: with none, or with all of them busy, the program
 does everything alone. How a kernel is cut does not depend on who computes, so the results are the same bits.
 
+Every thread has its home among the parts, and begins there: what it wrote in one kernel, and has in its cache, is as a
+rule what it reads in the next.
+
 Helpers are threads of Python that are started once, sleep between calls, and are inside of machine code during one.
 """
 
@@ -29,7 +32,7 @@ LARGE = 20_000
 STATE = 256
 """Bytes that the threads share while they work on a program; they start at a multiple of `LINE`."""
 _DONE, _WORK, _OPEN = 64, 128, 192  # bytes from the start; the ticket is at 0
-_BITS = 65535  # of the ticket, for the number of parts that nobody has taken yet; those above count the kernels
+_BITS = 65535  # of the ticket: one for each part that nobody has taken yet; those above count the kernels
 _PATIENCE = 4000  # pauses after which a thread that waits lets others run
 
 _setting: list[int] = []
@@ -143,10 +146,11 @@ def definitions(target: Target) -> tuple[str, list[str]]:
     `@bl_team(ptr %status, ptr %work, ptr %args, i64 %parts)` computes all parts by `work(args, part, who)`, and comes
     back when they are done. `@bl_help(ptr %team, i64 %who)` is what helpers call.
 
-    A part is taken by lowering the ticket by 1, which fails if anybody else changed it: so nobody takes a part of a
-    kernel that is no longer the one that he saw. The next kernel is posted when all parts of this one are done.
+    A part is taken by clearing its bit in the ticket, which fails if anybody else changed it: so nobody takes a part of
+    a kernel that is no longer the one that he saw. The next kernel is posted when all parts of this one are done.
     """
-    declares: list[str] = []
+    declares = ["declare i64 @llvm.cttz.i64(i64, i1 immarg)", "declare i64 @llvm.ctlz.i64(i64, i1 immarg)"]
+    declares.append("declare i64 @llvm.umax.i64(i64, i64)")
     if target.triple.startswith(("x86_64", "i686", "i386", "amd64")):
         declares.append("declare void @llvm.x86.sse2.pause()")
         pause = "call void @llvm.x86.sse2.pause()"
@@ -172,6 +176,24 @@ def definitions(target: Target) -> tuple[str, list[str]]:
   br label %{back}
 """
 
+    def taking(home: str) -> str:
+        """Take the next part from one's home on, or else the last that is left before it."""
+        return f"""\
+take:
+  %beyond = shl i64 -1, {home}
+  %ahead = and i64 %left, %beyond
+  %following = call i64 @llvm.cttz.i64(i64 %ahead, i1 false)
+  %zeros = call i64 @llvm.ctlz.i64(i64 %left, i1 false)
+  %last = sub i64 63, %zeros
+  %passed = icmp eq i64 %ahead, 0
+  %part = select i1 %passed, i64 %last, i64 %following
+  %bit = shl i64 1, %part
+  %less = sub i64 %seen, %bit
+  %taken = cmpxchg ptr %team, i64 %seen, i64 %less acquire monotonic, align 8
+  %won = extractvalue {{ i64, i1 }} %taken, 1
+  br i1 %won, label %compute, label %look
+"""
+
     text = f"""\
 define internal void @bl_team(ptr %status, ptr %work, ptr %args, i64 %parts) noinline nounwind {{
 entry:
@@ -185,7 +207,9 @@ entry:
   %old = load atomic i64, ptr %team monotonic, align 8
   %kernel = and i64 %old, -{_BITS + 1}
   %next = add i64 %kernel, {_BITS + 1}
-  %ticket = or i64 %next, %parts
+  %above = shl i64 1, %parts
+  %all.parts = sub i64 %above, 1
+  %ticket = or i64 %next, %all.parts
   store atomic i64 %ticket, ptr %team release, align 8
   br label %look
 look:
@@ -193,13 +217,7 @@ look:
   %left = and i64 %seen, {_BITS}
   %none = icmp eq i64 %left, 0
   br i1 %none, label %wait, label %take
-take:
-  %less = sub i64 %seen, 1
-  %taken = cmpxchg ptr %team, i64 %seen, i64 %less acquire monotonic, align 8
-  %won = extractvalue {{ i64, i1 }} %taken, 1
-  br i1 %won, label %compute, label %look
-compute:
-  %part = sub i64 %left, 1
+{taking("0")}compute:
   call void %work(ptr %args, i64 %part, i64 0)
   %before = atomicrmw add ptr %done, i64 1 release, align 8
   br label %look
@@ -218,6 +236,11 @@ entry:
   %place = getelementptr inbounds i8, ptr %team, i64 {_WORK}
   %given = getelementptr inbounds i8, ptr %team, i64 {_WORK + 8}
   %open = getelementptr inbounds i8, ptr %team, i64 {_OPEN}
+  %helpers = load atomic i64, ptr %open monotonic, align 8
+  %most = call i64 @llvm.umax.i64(i64 %helpers, i64 %who)
+  %threads = add i64 %most, 1
+  %scaled = mul i64 %who, {PARTS}
+  %home = udiv i64 %scaled, %threads
   br label %look
 look:
   %idle.spins = phi i64 [0, %entry], [0, %take], [0, %compute], [%idle.more, %idle], [%idle.more, %idle.others]
@@ -225,13 +248,7 @@ look:
   %left = and i64 %seen, {_BITS}
   %none = icmp eq i64 %left, 0
   br i1 %none, label %ask, label %take
-take:
-  %less = sub i64 %seen, 1
-  %taken = cmpxchg ptr %team, i64 %seen, i64 %less acquire monotonic, align 8
-  %won = extractvalue {{ i64, i1 }} %taken, 1
-  br i1 %won, label %compute, label %look
-compute:
-  %part = sub i64 %left, 1
+{taking("%home")}compute:
   %work = load ptr, ptr %place, align 8
   %args = load ptr, ptr %given, align 8
   call void %work(ptr %args, i64 %part, i64 %who)

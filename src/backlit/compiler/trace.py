@@ -1,12 +1,15 @@
 """Running a function on shapes: what it computes becomes a graph, and what it reads and assigns is found out.
 
-While a trace runs, variables that the function reads stand for inputs of the graph, and variables that it assigns for
-outputs; afterwards all are as they were. Constants stay what they are.
+In a trace, variables that the function reads stand for inputs of the graph, and variables that it assigns for outputs.
+What they stand for is known to the trace alone: the variables themselves are not touched, and another thread may use
+them meanwhile, or trace a function of its own. Constants stay what they are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import gc
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -71,7 +74,7 @@ class Trace:
         self.frames: list[Frame] = []
         self.start = next_serial()
         self.local: dict[Value, Captured] = {}  # plain values that the function itself made
-        self._before: dict[Value, tuple[Value | None, Any, bool]] = {}
+        self._now: dict[Value, Value] = {}  # the node that a variable from outside stands for by now
         self._outside: dict[Value, Value] = {}
         self._deposited: set[Value] = set()
 
@@ -79,6 +82,8 @@ class Trace:
 
     def lift(self, node: Value) -> Value:
         """The node that takes part in the trace, for one that may come from outside."""
+        if not self.frames and type(node._data) is Abstract:
+            return node
         node = self._lifted(node)
         for level, frame in enumerate(self.frames):
             node = frame.inside(node, level)
@@ -91,12 +96,8 @@ class Trace:
         if node._op is None:
             if _is_baked(node, variable):
                 return node
-            if current(variable) is node:
-                return self.capture(variable).node
-            if variable in self.captured:
-                before = self._before[variable][0]
-                if node is (variable if before is None else before):  # asked for just before it was captured
-                    return self.captured[variable].node
+            if _outside_of_traces(variable) is node:
+                return self.current(variable)
         if node._grad is INACTIVE and node._op is None:
             return node
         found = self._outside.get(node)  # computed before the trace, or an older value of a variable
@@ -104,19 +105,41 @@ class Trace:
             found = self._outside[node] = constant(node._data)
         return found
 
+    def current(self, variable: Value) -> Value:
+        """The node that a variable stands for in the trace; one from outside is captured."""
+        found = self._now.get(variable)
+        if found is None:
+            found = _outside_of_traces(variable)
+            if found._op is None and type(found._data) is not Abstract and not _is_baked(found, variable):
+                owner = found if found._extra.owner is None else found._extra.owner
+                if _outside_of_traces(owner) is found:
+                    found = self._now.get(owner) or self.capture(owner).node
+        return found
+
+    def rebind(self, variable: Value, node: Value) -> None:
+        """Let a value stand for another node from here on, as it does when something is written into it."""
+        if variable in self._now:
+            self._now[variable] = node
+        elif variable._serial > self.start or type(variable._data) is Abstract:  # nobody else has it
+            variable._now = node
+        else:
+            raise GraphError(
+                f"{describe(variable)} is a constant of the compiled function, and is written into there. Make it a "
+                "Buffer, which compiled functions may change, or write into a copy: y = x.at[i].set(v)."
+            )
+
     def capture(self, variable: Value) -> Captured:
         """Let a variable stand for an input of the graph from here on."""
         found = self.captured.get(variable) or self.local.get(variable)
         if found is None:
-            node = current(variable)
+            node = _outside_of_traces(variable)
             data = node._data
             stand_in = leaf(Abstract(shape_of(data), dtype_of(data)), active=variable._grad is not INACTIVE)
             extra = stand_in._own_extra()
-            extra.owner, extra.name = variable, variable.name
+            extra.owner, extra.name = variable, node._extra.name or variable._extra.name
             extra.attrs = {"frame": -1}  # outside of every loop, also where a body is the first to read it
             stand_in._code, stand_in._lasti = variable._code, variable._lasti
-            self._keep(variable)
-            variable._now = stand_in
+            self._now[variable] = stand_in
             found = Captured(variable, stand_in)
             if variable._serial > self.start and type(variable) is Value:
                 self.local[variable] = found
@@ -124,11 +147,6 @@ class Trace:
             else:
                 self.captured[variable] = found
         return found
-
-    def _keep(self, variable: Value) -> None:
-        if variable not in self._before:
-            stale = variable._extra.stale
-            self._before[variable] = (variable._now, variable._grad, stale)
 
     def read(self, variable: Value) -> Any:
         """What `.data` gives: the value as a constant, or the numbers of a true constant."""
@@ -157,7 +175,7 @@ class Trace:
         extra.owner, extra.name = variable, variable._extra.name
         now._code, now._lasti = variable._code, variable._lasti
         self.defined[now] = node
-        variable._now = now
+        self._now[variable] = now
 
     def saw(self, thing: Any, name: str) -> None:
         """An attribute decided what was traced: what was found holds only while it is as it is now."""
@@ -189,7 +207,6 @@ class Trace:
 
     def set_gradient(self, holder: Value, new: Any) -> None:
         """What `.grad = new` means."""
-        self._keep(holder)
         if new is None:
             self.gradients[holder] = None
             return
@@ -211,16 +228,12 @@ class Trace:
                 continue
             holder = node if node._extra.owner is None else node._extra.owner
             before = self.gradient(holder)
-            self._keep(holder)
             if not (again and before is not None):
                 self.gradients[holder] = found if before is None else STOP_GRADIENT(before + found)
 
-    def restore(self) -> None:
-        """Leave every variable as it was before the trace."""
-        for variable, (now, grad, stale) in self._before.items():
-            variable._now, variable._grad = now, grad
-            if variable._extra.stale != stale:
-                variable._own_extra().stale = stale
+
+def _outside_of_traces(variable: Value) -> Value:
+    return variable if variable._now is None else variable._now
 
 
 def _is_baked(node: Value, variable: Value) -> bool:
@@ -259,6 +272,20 @@ class Traced:
     without: list[Value] = field(default_factory=list)
 
 
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Let Python not look for garbage meanwhile: a graph in the making is none, and to go through it again and again
+    would take most of the time.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
 def needed(outputs: Sequence[Value], defined: Mapping[Value, Value]) -> list[Value]:
     """All values that these need, each after its inputs; what an assigned leaf stands for belongs to them as well."""
     wanted = list(outputs)
@@ -274,20 +301,17 @@ def needed(outputs: Sequence[Value], defined: Mapping[Value, Value]) -> list[Val
 def run(f: Callable[..., Any], build: Callable[[Any], Any], arguments: Sequence[Value], **outer: Any) -> Traced:
     """Trace `f`. build: makes its positional and keyword arguments from the leaves of the graph."""
     trace = Trace()
-    try:
-        with mode(trace=trace, recording=True, because=None, **outer):
-            args, kwargs = build(iter(arguments))
-            result = f(*args, **kwargs)
-            leaves, rebuild = flatten(result)
-            results = [trace.lift(current(x)) if isinstance(x, Value) else as_constant(_checked(f, x)) for x in leaves]
-            results += [trace.lift(node) for _, nodes in trace.prints for node in nodes]
-            assigned = [
-                Captured(c.variable, current(c.variable))
-                for c in trace.captured.values()
-                if current(c.variable) is not c.node
-            ]
-    finally:
-        trace.restore()
+    with mode(trace=trace, recording=True, because=None, **outer):
+        args, kwargs = build(iter(arguments))
+        result = f(*args, **kwargs)
+        leaves, rebuild = flatten(result)
+        results = [trace.lift(current(x)) if isinstance(x, Value) else as_constant(_checked(f, x)) for x in leaves]
+        results += [trace.lift(node) for _, nodes in trace.prints for node in nodes]
+        assigned = [
+            Captured(c.variable, current(c.variable))
+            for c in trace.captured.values()
+            if current(c.variable) is not c.node
+        ]
     return Traced(
         arguments=list(arguments),
         captured=list(trace.captured.values()),

@@ -36,6 +36,19 @@ def without_numbers(what: str, x: Value) -> TracedValueError:
     )
 
 
+def without_shape(what: str, x: Value, instead: str) -> TracedValueError:
+    """The error of asking for as many elements as only numbers can tell, while a function is run on shapes.
+
+    what: how it was asked. instead: a way of a fixed shape.
+    """
+    frame = user_frame()
+    return TracedValueError(
+        f"{what} of {describe(x)}, at {site_of(frame.f_code, frame.f_lasti)}: how much is found depends on its "
+        f"numbers, and while a function is traced it has none, only {x._data!r}.\n  Of a fixed shape is {instead}. Or "
+        "take the line out of the function."
+    )
+
+
 def located(op: Op, inputs: Sequence[Value], attrs: Attrs, error: BacklitError) -> BacklitError:
     """The same error, with the operands and where each was made."""
     message = str(error)

@@ -36,6 +36,18 @@ class Abstract:
         return f"{self.dtype.name}[{','.join(map(str, self.shape))}]"
 
 
+NUMBER = Abstract((), FLOAT64)
+"""What is known of a float64 without axes. One object, as a graph may have millions of them."""
+
+
+def abstract(data: Any) -> Abstract:
+    """What is known of stored data while a function is traced."""
+    if type(data) is float:
+        return NUMBER
+    found = data if type(data) is Abstract else Abstract(shape_of(data), dtype_of(data))
+    return NUMBER if not found.shape and found.dtype is FLOAT64 else found
+
+
 def shape_of(data: Any) -> Shape:
     """Shape of a plain number, an array, an `Abstract` or a `Value`."""
     return () if type(data) in _PYTHON_NUMBERS else data.shape

@@ -17,7 +17,7 @@ import numpy as np
 
 from backlit.core.errors import ShapeError
 from backlit.core.notation import Notation, call
-from backlit.core.numbers import Abstract, Shape, quietly, stored
+from backlit.core.numbers import NUMBER, Abstract, Shape, abstract, quietly, stored
 
 Rule = Callable[..., Any]
 Attrs = Mapping[str, Any]
@@ -165,7 +165,14 @@ class Elementwise(Op):
         return stored(self.evaluate(*datas, **attrs))
 
     def infer(self, inputs: Sequence[Any], attrs: Attrs) -> Abstract:
-        return self._infer_elementwise(inputs, attrs)
+        if attrs or any(x is not NUMBER for x in inputs):
+            return self._infer_elementwise(inputs, attrs)
+        if self._of_numbers is None:
+            self._of_numbers = abstract(self._infer_elementwise(inputs, attrs))
+        return self._of_numbers
+
+    _of_numbers: Abstract | None = None
+    """The kind of the result for arguments that are single numbers."""
 
 
 class Linear(Op):

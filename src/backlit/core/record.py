@@ -13,8 +13,10 @@ from backlit.core import dtypes
 from backlit.core.complaints import explained, located
 from backlit.core.errors import BacklitError, DtypeError
 from backlit.core.numbers import (
+    NUMBER,
     Abstract,
     Shape,
+    abstract,
     dtype_of,
     enter_quiet,
     is_frozen,
@@ -26,7 +28,7 @@ from backlit.core.numbers import (
 from backlit.core.op import Attrs, Op
 from backlit.core.site import IS_LIBRARY, user_frame
 from backlit.core.state import SPECIAL, Mode, current_mode
-from backlit.core.value import INACTIVE, NO_ATTRS, NO_EXTRA, Extra, Value, constant, next_serial
+from backlit.core.value import INACTIVE, NO_ATTRS, NO_EXTRA, Extra, Value, constant, current, next_serial
 
 
 def _apply(self: Op, *args: Any, **attrs: Any) -> Any:
@@ -49,7 +51,7 @@ def operands(args: Sequence[Any]) -> tuple[Value, ...]:
     plain = False
     for arg in args:
         if isinstance(arg, Value):
-            nodes.append(arg if arg._now is None else arg._now)
+            nodes.append(current(arg) if SPECIAL else arg if arg._now is None else arg._now)
         else:
             plain = True
             nodes.append(arg)
@@ -120,7 +122,7 @@ def record(op: Op, inputs: tuple[Value, ...], attrs: Attrs = NO_ATTRS) -> Value:
     mode = current_mode() if SPECIAL else None
     if mode is not None and mode.trace is not None:
         inputs = tuple(map(mode.trace.lift, inputs))
-    active = mixed = False
+    active = mixed = traced = False
     floats = True
     datas = []
     for node in inputs:
@@ -129,14 +131,16 @@ def record(op: Op, inputs: tuple[Value, ...], attrs: Attrs = NO_ATTRS) -> Value:
             mixed = True
         else:
             floats = False
+            if type(data) is Abstract:
+                traced = True
         if node._grad is not INACTIVE:
             active = True
         datas.append(data)
-    if mixed and not floats:
+    if mixed and not floats and not traced:
         datas = [strong(data) for data in datas]
     try:
-        if mode is not None and any(type(data) is Abstract for data in datas):
-            data = op.infer([Abstract(shape_of(d), dtype_of(d)) for d in datas], attrs)
+        if traced and mode is not None:
+            data = op.infer([d if d is NUMBER else abstract(d) for d in datas], attrs)
         else:
             token = enter_quiet()
             try:

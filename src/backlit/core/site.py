@@ -32,6 +32,8 @@ class _IsOf(dict[CodeType, bool]):
         self._places = places
 
     def __missing__(self, code: CodeType) -> bool:
+        if len(self) >= 4096:
+            self.clear()  # code that was made and dropped is not kept for ever
         known = self[code] = code.co_filename.startswith(self._places)
         return known
 

@@ -111,6 +111,11 @@ class Value:
                     f"a new variable made of {describe(data)} would not remember how that was computed. "
                     "Use it as it is, or, for a variable that starts from the same numbers, write Value(x.data)."
                 )
+            if type(node._data) is Abstract:
+                raise TracedValueError(
+                    f"a new variable made of {describe(data)} needs its numbers, and while its function is traced it "
+                    "has none. Use it as it is, stop_gradient(x) for its numbers alone, or make it outside."
+                )
             data = exposed(node._data)
         self._op = self._a = self._b = self._now = None
         self._data = as_data(data, dtype)
@@ -190,9 +195,9 @@ class Value:
 
         A float or a read-only array of this node's shape. It can be assigned, to None or to numbers.
         """
-        grad = (self if self._now is None or self._now._op is None else self._now)._grad
         if SPECIAL and (trace := tracing()) is not None:
             return trace.gradient(self._grad_holder())
+        grad = (self if self._now is None or self._now._op is None else self._now)._grad
         if grad is None or type(grad) is float:
             return grad
         return None if grad is INACTIVE else exposed(grad)
@@ -221,7 +226,8 @@ class Value:
 
     def _grad_holder(self) -> Value:
         """Where the gradient is kept: in the variable itself, whichever leaf it stands for at the moment."""
-        return self if self._now is None or self._now._op is None else self._now
+        now = current(self)
+        return self if now._op is None else now
 
     def zero_grad(self) -> None:
         """Forget the gradient: it is None again until the next `backward()`."""
@@ -502,8 +508,18 @@ def inputs_of(node: Value) -> tuple[Value, ...]:
 
 
 def current(value: Value) -> Value:
-    """The node that a variable stands for at the moment."""
+    """The node that a variable stands for at the moment, or, while a function is traced, in the trace."""
+    if SPECIAL and value._op is None and (trace := tracing()) is not None:
+        return trace.current(value)
     return value if value._now is None else value._now
+
+
+def rebind(value: Value, node: Value) -> None:
+    """Let a value stand for another node from here on; while a function is traced, in the trace only."""
+    if SPECIAL and (trace := tracing()) is not None:
+        trace.rebind(value, node)
+    else:
+        value._now = node
 
 
 def as_user_sees(node: Value) -> Value:
@@ -511,7 +527,7 @@ def as_user_sees(node: Value) -> Value:
     to since, as a leaf with the numbers that the graph used.
     """
     owner = node._extra.owner
-    if owner is not None and owner._now is node:
+    if owner is not None and current(owner) is node:
         return owner
     if node._now is None:
         return node

@@ -14,9 +14,10 @@ import numpy as np
 import backlit.autodiff.reverse  # gives values their backward()
 import backlit.ops.face  # noqa: F401  gives values their operators
 from backlit.core.dtypes import as_dtype
-from backlit.core.errors import DataError, DomainError, DtypeError, GraphError, ShapeError
+from backlit.core.errors import DomainError, DtypeError, GraphError, ShapeError
 from backlit.core.site import IS_LIBRARY
 from backlit.core.state import call_scope, tracing
+from backlit.core.stored import fitting
 from backlit.core.value import Buffer, Parameter, Value, describe
 from backlit.ops.casting import ASTYPE
 from backlit.ops.creation import asarray
@@ -140,17 +141,12 @@ class Module:
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> None:
         """Take the numbers over. Raises DataError, and changes nothing, if names (when strict) or shapes differ."""
         own = dict(variables_in(self))
-        missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
-        if strict and (missing or unknown):
-            found = (("lacks", missing), ("also has", unknown))
-            parts = [f"{what} {', '.join(names)}" for what, names in found if names]
-            raise DataError(
-                f"load_state_dict: the state {' and '.join(parts)}, compared with this {type(self).__name__}. "
-                "Build the model as it was when it was saved, or pass strict=False to take what fits by name."
-            )
-        taken = {path: _fitting(path, state[path], own[path]) for path in own if path in state}
+        taken = fitting(
+            "load_state_dict", own, state, holder=type(self).__name__, partly=not strict, cast=True,
+            cure="Build the model as it was when it was saved, or pass strict=False to take what fits by name.",
+        )  # fmt: skip
         for path, array in taken.items():
-            own[path].data = array
+            own[path].data = np.array(array)
 
     # -- as a tree ----------------------------------------------------------------------------------------------
 
@@ -190,16 +186,6 @@ class Module:
     @recursive_repr()
     def __repr__(self) -> str:
         return _described(self)
-
-
-def _fitting(path: str, numbers: Any, value: Value) -> Any:
-    """Numbers of a state in the dtype of the variable that takes them. Raises DataError where they do not fit."""
-    array = np.asarray(numbers.data if isinstance(numbers, Value) else numbers)
-    if array.shape != value.shape:
-        raise DataError(f"load_state_dict: {path} has shape {value.shape} here, and {array.shape} in the state.")
-    if array.dtype.kind not in "biuf" or (value.dtype.kind in "iu" and array.dtype.kind not in "iu"):
-        raise DataError(f"load_state_dict: {path} has dtype {value.dtype.name} here, and {array.dtype} in the state.")
-    return array.astype(value.dtype)
 
 
 def as_input(x: Any, dtype: Any) -> Value:

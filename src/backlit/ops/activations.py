@@ -99,8 +99,9 @@ def _elu(x: Any, alpha: float = 1.0) -> Any:
 def _lower_elu(g: Graph[N], result: Abstract, x: N, alpha: float = 1.0) -> N:
     x = g.cast(x, result.dtype)
     zero = g.number(0, x.dtype)
-    below = g.map("multiply", g.number(alpha, x.dtype), g.map("expm1", g.map("minimum", x, zero)))
-    return g.map("where", g.map("greater", x, zero, dtype=BOOL), x, below)
+    above = g.map("greater", x, zero, dtype=BOOL)
+    below = g.map("multiply", g.number(alpha, x.dtype), g.map("expm1", g.map("where", above, zero, x)))
+    return g.map("where", above, x, below)
 
 
 ELU = Elementwise(

@@ -13,7 +13,7 @@ from backlit.core.notation import ATOM, PRODUCT, SUM, Notation, infix, prefix, t
 from backlit.core.numbers import dtype_of
 from backlit.core.op import ONE, Elementwise, Reals
 from backlit.ops.functions import binary, unary
-from backlit.ops.lowering import itself, refused
+from backlit.ops.lowering import itself
 from backlit.ops.selection import ZERO
 
 _ANY = Reals(-3.0, 3.0)
@@ -186,7 +186,6 @@ NEXTAFTER = Elementwise(
     np.nextafter,
     partials=(ONE, ZERO),
     domains=(_ANY, _ANY),
-    lower=refused,
     doc="The next floating-point number after x1 towards x2, elementwise. The derivative is that of x1 "
     "itself: 1, and 0 by x2.",
 )

@@ -14,12 +14,16 @@ from backlit.core.op import Linear, Sample
 from backlit.ops.lowering import itself
 
 
-def _astype(x: Any, dtype: np.dtype[Any]) -> Any:
+def _target(x: Any, dtype: np.dtype[Any]) -> np.dtype[Any]:
     if dtype_of(x).kind == "c" and dtype.kind not in "cb":
         raise DtypeError(
             f"a {dtype_of(x).name} cannot become a {dtype.name} without losing its imaginary part; take real(x) first."
         )
-    return np.asarray(x).astype(dtype)
+    return dtype
+
+
+def _astype(x: Any, dtype: np.dtype[Any]) -> Any:
+    return np.asarray(x).astype(_target(x, dtype))
 
 
 def _astype_transpose(ct: Any, x: Any, dtype: np.dtype[Any]) -> Any:
@@ -31,7 +35,7 @@ ASTYPE: Linear = Linear(
     "astype",
     _astype,
     shape=lambda x, dtype: x.shape,
-    dtype=lambda x, dtype: dtype,
+    dtype=_target,
     transposes=(_astype_transpose,),
     moves=True,
     notation=Notation(

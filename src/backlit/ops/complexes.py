@@ -10,7 +10,7 @@ from backlit.core.notation import templates
 from backlit.core.numbers import dtype_of
 from backlit.core.op import ONE, Elementwise
 from backlit.ops.functions import unary
-from backlit.ops.lowering import check_real, itself
+from backlit.ops.lowering import itself
 from backlit.ops.selection import ZERO
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ def _conj(x: Any) -> Any:
 
 
 def _lower_imag(g: Graph[N], result: Abstract, x: N) -> N:
-    check_real("imag", x.dtype)
     return g.broadcast(g.number(0, result.dtype), result.shape)
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from backlit.core import dtypes
-from backlit.core.complaints import as_shown
-from backlit.core.errors import IndexingError, ShapeError, TracedValueError
+from backlit.core.complaints import as_shown, without_shape
+from backlit.core.errors import IndexingError, ShapeError
 from backlit.core.notation import Notation
 from backlit.core.numbers import Abstract, Shape, dtype_of, shape_of
 from backlit.core.op import Booleans, Constant, Integers, Linear, Reals, Sample
@@ -277,10 +277,7 @@ def _places(mask: Any, lengths: Shape, axis: int, x: Value) -> list[Any]:
             )
     data = mask._data if isinstance(mask, Value) else mask
     if type(data) is Abstract:
-        raise TracedValueError(
-            "getitem: x[mask] has a shape that depends on the numbers in the mask, and while a function is "
-            "traced there are none; write where(mask, x, 0)."
-        )
+        raise without_shape("x[mask]", current(mask), "where(mask, x, 0), and its sum is the same")
     found = np.nonzero(np.atleast_1d(data))
     if not isinstance(mask, Value):
         return list(found)
@@ -402,9 +399,6 @@ def nonzero(x: Any, /) -> tuple[Value, ...]:
         raise ShapeError("nonzero: a number without axes has no positions; compare it with 0.")
     data = current(x)._data
     if type(data) is Abstract:
-        raise TracedValueError(
-            "nonzero: how many positions there are depends on the numbers, and while a function is traced "
-            "there are none; write where(x != 0, ..., ...)."
-        )
+        raise without_shape("nonzero()", current(x), "where(x != 0, a, b), and count_nonzero(x) counts")
     count = int(np.count_nonzero(data))
     return tuple(apply(NONZERO, x, axis=axis, count=count) for axis in range(x.ndim))

@@ -19,7 +19,7 @@ from backlit.ops.axes import one_axis
 from backlit.ops.einsum import EINSUM
 from backlit.ops.einsum import einsum as einsum
 from backlit.ops.functions import apply
-from backlit.ops.lowering import check_real, product
+from backlit.ops.lowering import product
 from backlit.ops.summation import RESHAPE
 
 if TYPE_CHECKING:
@@ -113,7 +113,6 @@ def _by_right(ct: Any, a: Any, b: Any) -> Any:
 
 
 def _lower_matmul(g: Graph[N], result: Abstract, a: N, b: N) -> N:
-    check_real("matmul", result.dtype)
     a, b = g.cast(a, result.dtype), g.cast(b, result.dtype)
     if len(a.shape) == 1:
         a = g.reshape(a, (1, *a.shape))

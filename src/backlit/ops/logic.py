@@ -11,7 +11,7 @@ from backlit.core.errors import DomainError
 from backlit.core.notation import ATOM, COMPARISON, SIGN, Notation, call, prefix, templates
 from backlit.core.op import Booleans, Constant, Integers, Reals
 from backlit.ops.functions import binary, unary
-from backlit.ops.lowering import BOOL, check_real, comparison, same, truth
+from backlit.ops.lowering import BOOL, comparison, same, truth
 
 if TYPE_CHECKING:
     from backlit.core.lowering import Graph, N
@@ -154,25 +154,24 @@ BITWISE_RIGHT_SHIFT = Constant(
 
 
 def _isfinite(g: Graph[N], result: Abstract, x: N) -> N:
-    check_real("isfinite", x.dtype)
     if x.dtype.kind != "f":
         return g.broadcast(g.number(True, BOOL), x.shape)
     return g.map("less", g.map("abs", x), g.number(np.inf, x.dtype), dtype=BOOL)
 
 
 def _isinf(g: Graph[N], result: Abstract, x: N) -> N:
-    check_real("isinf", x.dtype)
     if x.dtype.kind != "f":
         return g.broadcast(g.number(False, BOOL), x.shape)
     return g.map("equal", g.map("abs", x), g.number(np.inf, x.dtype), dtype=BOOL)
 
 
 def _isnan(g: Graph[N], result: Abstract, x: N) -> N:
-    check_real("isnan", x.dtype)
     return g.map("not_equal", x, x, dtype=BOOL)
 
 
 def _signbit(g: Graph[N], result: Abstract, x: N) -> N:
+    if x.dtype.kind != "f":
+        return g.map("less", x, g.number(0, x.dtype), dtype=BOOL)
     signed = g.map("copysign", g.number(1, x.dtype), x)
     return g.map("less", signed, g.number(0, x.dtype), dtype=BOOL)
 

@@ -1,4 +1,7 @@
-"""What the lowerings of several ops share. `g` is a `core.lowering.Graph`; a rule is `(g, result, *xs, **attrs)`."""
+"""What the lowerings of several ops share. `g` is a `core.lowering.Graph`; a rule is `(g, result, *xs, **attrs)`.
+
+Rules speak of real numbers; what an op is of complex ones stands in the compiler (`compiler/complexes.py`).
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
     from backlit.core.lowering import Graph, N, Plan
     from backlit.core.numbers import Abstract, Shape
 
-BOOL, INT64 = dtypes.bool, dtypes.int64
+BOOL, INT64, HALF, SINGLE = dtypes.bool, dtypes.int64, dtypes.float16, dtypes.float32
 
 # -- what cannot be ------------------------------------------------------------------------------------------
 
@@ -26,15 +29,9 @@ def refused(g: Graph[N], result: Abstract, *xs: N, **attrs: Any) -> NoReturn:
     """The rule of an op that cannot be compiled: the error that says so, with the user's line."""
     raise GraphError(
         f"compile: {g.origin._op.name} cannot be compiled yet: {describe(g.origin)}. "
-        "Keep it outside the compiled function, or write it in other functions."
+        "Keep it outside the compiled function, write it in other functions, or, if it is an op of your own, give it a "
+        "`lower`, which says how it is computed."
     )
-
-
-def check_real(op: str, *dtypes: Any) -> None:
-    """Raise GraphError if one of these dtypes is complex."""
-    for dtype in dtypes:
-        if dtype.kind == "c":
-            raise GraphError(f"compile: {op} of complex numbers cannot be compiled; compute it outside.")
 
 
 # -- element by element --------------------------------------------------------------------------------------
@@ -44,7 +41,6 @@ def same(name: str) -> Callable[..., Any]:
     """The rule for a map whose arguments have the dtype of its result. An elementwise op has it if it names none."""
 
     def lower(g: Graph[N], result: Abstract, *xs: N) -> N:
-        check_real(name, result.dtype, *(x.dtype for x in xs))
         return g.map(name, *(g.cast(x, result.dtype) for x in xs), dtype=result.dtype)
 
     return lower
@@ -52,7 +48,6 @@ def same(name: str) -> Callable[..., Any]:
 
 def itself(g: Graph[N], result: Abstract, x: N, **attrs: Any) -> N:
     """The rule for what changes no number, or its dtype only."""
-    check_real(g.origin._op.name, x.dtype, result.dtype)
     return g.cast(x, result.dtype)
 
 
@@ -61,10 +56,20 @@ def comparison(name: str) -> Callable[..., Any]:
 
     def lower(g: Graph[N], result: Abstract, a: N, b: N) -> N:
         dtype = np.result_type(a.dtype, b.dtype)
-        check_real(name, dtype)
+        if dtype.kind == "f" and a.dtype.kind != "f" and b.dtype.kind != "f":  # which would round them
+            return _of_either_sign(g, name, a, b)
         return g.map(name, g.cast(a, dtype), g.cast(b, dtype), dtype=BOOL)
 
     return lower
+
+
+def _of_either_sign(g: Graph[N], name: str, a: N, b: N) -> N:
+    """A comparison of a whole number that has a sign with one that has none, in 64 bits: both exact."""
+    signed = a if a.dtype.kind == "i" else b
+    below = g.map("less", signed, g.number(0, signed.dtype), dtype=BOOL)
+    if_below = name == "not_equal" or name.startswith("less" if signed is a else "greater")
+    compared = g.map(name, g.cast(a, dtypes.uint64), g.cast(b, dtypes.uint64), dtype=BOOL)
+    return g.map("where", below, g.number(if_below, BOOL), compared, dtype=BOOL)
 
 
 def truth(g: Graph[N], x: N) -> N:
@@ -93,15 +98,30 @@ def part(g: Graph[N], x: N, axis: int, start: int, stop: int) -> N:
 
 
 def product(g: Graph[N], a: N, b: N) -> N:
-    """Of matrices or stacks of them, whose leading axes broadcast. Raises GraphError for whole numbers."""
+    """Of matrices or stacks of them, whose leading axes broadcast.
+
+    float16 is multiplied and added in float32 and rounded once, whole numbers by plain loops, which wrap around.
+    """
+    if a.dtype == HALF:
+        return g.cast(product(g, g.cast(a, SINGLE), g.cast(b, SINGLE)), HALF)
     if a.dtype.kind != "f":
-        raise GraphError("compile: a matrix product of whole numbers cannot be compiled; convert them to floats.")
+        return _product_of_whole(g, a, b)
     lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     if lead and math.prod(b.shape[:-2]) == 1 and math.prod(a.shape[:-2]) == math.prod(lead):  # one tall matrix
         rows = math.prod(a.shape[:-1])
         tall = g.matmul(g.reshape(a, (rows, a.shape[-1])), g.reshape(b, b.shape[-2:]))
         return g.reshape(tall, (*lead, a.shape[-2], b.shape[-1]))
     return g.matmul(g.broadcast(a, (*lead, *a.shape[-2:])), g.broadcast(b, (*lead, *b.shape[-2:])))
+
+
+def _product_of_whole(g: Graph[N], a: N, b: N) -> N:
+    """Each row times each column, summed; of truths, whether both hold anywhere."""
+    n, k, m = *a.shape[-2:], b.shape[-1]
+    rows = g.reshape(a, (*a.shape[:-2], n, 1, k))
+    turned = g.transpose(b, (*range(len(b.shape) - 2), len(b.shape) - 1, len(b.shape) - 2))
+    columns = g.reshape(turned, (*b.shape[:-2], 1, m, k))
+    both = g.map("multiply", rows, columns)
+    return g.reduce("or" if a.dtype == BOOL else "add", both, (len(both.shape) - 1,))
 
 
 # -- by position ---------------------------------------------------------------------------------------------

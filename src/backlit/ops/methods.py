@@ -15,6 +15,7 @@ import numpy as np
 from backlit.core.complaints import without_numbers
 from backlit.core.errors import ConversionError
 from backlit.core.numbers import Abstract, dtype_of, shape_of
+from backlit.core.state import SPECIAL
 from backlit.core.value import INACTIVE, Value, current, describe, is_active
 from backlit.ops import namespace
 
@@ -166,7 +167,7 @@ def _refuse_silent_cut(value: Value, depth: int) -> None:
 
 def _float(self: Value) -> float:
     data = self._data
-    if type(data) is float and self._now is None and self._grad is INACTIVE:
+    if type(data) is float and not SPECIAL and self._now is None and self._grad is INACTIVE:
         return data
     return float(_real_number(self, "float()"))
 

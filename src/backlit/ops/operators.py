@@ -62,7 +62,7 @@ def fast_binary(op: Elementwise) -> tuple[Callable[..., Any], Callable[..., Any]
                 node._lasti = frame.f_lasti
                 node._serial = next_serial()
                 return node
-        elif kind is Value or kind is Parameter:
+        elif (kind is Value or kind is Parameter) and not SPECIAL:
             return record(
                 op,
                 (self if self._now is None else self._now, other if other._now is None else other._now),
@@ -80,7 +80,7 @@ def plain_binary(op: Op) -> tuple[Callable[..., Any], Callable[..., Any]]:
 
     def method(self: Value, other: Any) -> Any:
         kind = type(other)
-        if kind is Value or kind is Parameter:
+        if (kind is Value or kind is Parameter) and not SPECIAL:
             return record(
                 op,
                 (self if self._now is None else self._now, other if other._now is None else other._now),

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from backlit.core import dtypes
-from backlit.core.errors import DtypeError, GraphError
+from backlit.core.errors import DtypeError
 from backlit.core.notation import ATOM, POWER, PRODUCT, SUM, call, templates
 from backlit.core.numbers import dtype_of, shape_of
 from backlit.core.op import Elementwise, Reals
 from backlit.core.value import INACTIVE, Value
 from backlit.ops.functions import binary, unary
 from backlit.ops.logic import ISINF
-from backlit.ops.lowering import check_real
+from backlit.ops.lowering import BOOL
 from backlit.ops.selection import WHERE
 
 if TYPE_CHECKING:
@@ -63,16 +63,29 @@ def _power_by_exponent(y: Any, a: Any, b: Any) -> Any:
 
 
 def _lower_power(g: Graph[N], result: Abstract, x: N, y: N) -> N:
-    check_real("pow", result.dtype)
-    x = g.cast(x, result.dtype)
+    x, y = g.cast(x, result.dtype), g.cast(y, result.dtype)
     if result.dtype.kind == "f":
-        return g.map("pow", x, g.cast(y, result.dtype))
+        return g.map("pow", x, y)
     power = g.value_of(y)
-    if power is None or not 0 <= power <= 64:
-        raise GraphError("compile: whole numbers to a power that is not a constant from 0 to 64; use floats.")
-    total = g.broadcast(g.number(1, result.dtype), result.shape)
-    for _ in range(int(power)):
-        total = g.map("multiply", total, x)
+    if power is not None and power >= 0:
+        return g.broadcast(_multiplied(g, x, int(power)), result.shape)
+    if result.dtype.kind == "u":
+        return g.map("pow", x, y)
+    zero, one = g.number(0, result.dtype), g.number(1, result.dtype)
+    is_fraction = g.map("less", y, zero, dtype=BOOL)
+    is_nil = g.map("bitwise_and", is_fraction, g.map("not_equal", g.map("abs", x), one, dtype=BOOL))
+    return g.map("where", is_nil, zero, g.map("pow", x, g.map("abs", y)))
+
+
+def _multiplied(g: Graph[N], x: N, power: int) -> N:
+    """x to a known power, by squaring."""
+    total = g.number(1, x.dtype)
+    while power:
+        if power % 2:
+            total = g.map("multiply", total, x)
+        power //= 2
+        if power:
+            x = g.map("multiply", x, x)
     return total
 
 
@@ -98,6 +111,7 @@ POW = Elementwise(
     domains=(_POSITIVE, _ANY),
     lower=_lower_power,
     doc="x1 to the power x2, elementwise. NaN for a negative number to a power that is not whole. "
+    "Whole numbers to a negative power are an error, and, compiled, the fraction rounded towards 0. "
     "The partial by x2 at x1 = 0 is taken as 0.",
 )
 SQUARE = Elementwise(

@@ -16,7 +16,7 @@ from backlit.core.op import Booleans, Elementwise, Reals
 from backlit.core.record import operands, record
 from backlit.core.value import Value, describe
 from backlit.ops.functions import apply, binary
-from backlit.ops.lowering import check_real, truth
+from backlit.ops.lowering import truth
 
 if TYPE_CHECKING:
     from backlit.core.lowering import Graph, N
@@ -31,7 +31,6 @@ def ZERO(y: Any, *xs: Any) -> Any:  # noqa: N802 (a rule, named like ONE)
 
 
 def _lower_where(g: Graph[N], result: Abstract, condition: N, a: N, b: N) -> N:
-    check_real("where", result.dtype)
     chosen = truth(g, condition)
     return g.map("where", chosen, g.cast(a, result.dtype), g.cast(b, result.dtype), dtype=result.dtype)
 
@@ -95,8 +94,9 @@ def _clip_floats(x: float, low: float, high: float) -> float:
 
 
 def _lower_clip(g: Graph[N], result: Abstract, x: N, low: N, high: N) -> N:
-    raised = g.map("maximum", g.cast(x, result.dtype), g.cast(low, result.dtype))
-    return g.map("minimum", raised, g.cast(high, result.dtype))
+    dtype = result.dtype if result.dtype.kind == "f" else np.result_type(x.dtype, low.dtype, high.dtype)
+    raised = g.map("maximum", g.cast(x, dtype), g.cast(low, dtype))
+    return g.cast(g.map("minimum", raised, g.cast(high, dtype)), result.dtype)
 
 
 CLIP = Elementwise(

@@ -15,7 +15,7 @@ from backlit.core.errors import DtypeError, IndexingError, ShapeError, TracedVal
 from backlit.core.numbers import Abstract, Shape, dtype_of, shape_of
 from backlit.core.op import Constant, Integers, Linear, Reals, Sample
 from backlit.core.site import user_frame
-from backlit.core.value import NO_EXTRA, Value, current, describe, is_active
+from backlit.core.value import NO_EXTRA, Value, current, describe, is_active, rebind
 from backlit.ops.creation import holds_values, stacked
 from backlit.ops.functions import apply
 from backlit.ops.index import (
@@ -206,7 +206,7 @@ def setitem(value: Value, index: Any, new: Any) -> None:
         # Nobody will ask what a constant was before, and an array filled one by one would keep every state.
         updated._op = updated._a = updated._b = None
         updated._extra = NO_EXTRA
-    value._now = updated
+    rebind(value, updated)
     if name is not None:
         updated._own_extra().name = name
 

@@ -13,9 +13,10 @@ import numpy as np
 
 import backlit.autodiff.reverse  # gives values their backward()
 import backlit.ops.face  # noqa: F401  gives values their operators
-from backlit.core.errors import DataError, DomainError, GraphError
+from backlit.core.errors import DomainError, GraphError
 from backlit.core.numbers import dtype_of, enter_quiet, leave_quiet, quietly, shape_of
 from backlit.core.state import no_grad, tracing
+from backlit.core.stored import fitting
 from backlit.core.trees import Rebuild, children_of, flatten, paths
 from backlit.core.value import Buffer, Value, assign, describe, gradient_of, numbers_of
 from backlit.ops.casting import ASTYPE
@@ -270,24 +271,12 @@ class Optimizer:
         Raises DataError, and changes nothing, if a name is missing or not known here, or a shape or dtype differs.
         """
         own, here = self.variables(), type(self).__name__
-        missing, strange = sorted(own.keys() - arrays.keys()), sorted(arrays.keys() - own.keys())
-        if missing or strange:
-            faults = [f"missing: {_few(missing)}"] * bool(missing) + [f"not known: {_few(strange)}"] * bool(strange)
-            raise DataError(
-                f"{here}.load_state_dict: {'; '.join(faults)}. Is it the state of this kind of optimizer, with the "
-                "same options and as many parameters?"
-            )
-        fresh = {}
-        for name, buffer in own.items():
-            array = np.asarray(arrays[name])
-            if array.shape != buffer.shape or array.dtype != buffer.dtype:
-                raise DataError(
-                    f"{here}.load_state_dict: {name} is {array.dtype.name} of shape {array.shape}, and here "
-                    f"{buffer.dtype.name} of shape {buffer.shape}. Is it the state of the same model?"
-                )
-            fresh[name] = np.array(array)
-        for name, buffer in own.items():
-            buffer.data = fresh[name]
+        taken = fitting(
+            f"{here}.load_state_dict", own, arrays, holder=here,
+            cure="Is it the state of this kind of optimizer, with the same options, of the same model?",
+        )  # fmt: skip
+        for name, array in taken.items():
+            own[name].data = np.array(array)
         self._last = None
 
     @contextmanager
@@ -429,10 +418,6 @@ def _flat_name(path: str) -> str:
     '1.m.0'
     """
     return ".".join(re.findall(r"\w+", path))
-
-
-def _few(names: list[str]) -> str:
-    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
 
 
 def _checked(lr: Any) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
@@ -14,6 +15,8 @@ Run = Any
 """A `backlit.training.run.Run`, which knows its callbacks."""
 
 HOOKS = ("on_start", "on_step", "on_epoch", "on_end")
+NEVER = 1 << 62
+"""What `rests` and `rests_epochs` say who need not be called again at all."""
 
 
 class StopTraining(Exception):  # noqa: N818 -- a request, as StopIteration is
@@ -33,7 +36,9 @@ class Callback(Protocol):
 
     A compiled training takes many steps in one call, unless a callback wants to see each of them: one with `on_step`.
     One that need not see each, as it only counts them or looks at the clock, has also `rests(run) -> int`: how many
-    steps may be made before `on_step` must be called again. It may be called sooner, and finds no gradients then.
+    steps may be made before `on_step` must be called again. It may be called sooner, and finds no gradients then. In
+    the same way `rests_epochs(run) -> int` says how many epochs may end before `on_epoch` must be called again. And one
+    that changes nothing in model and optimizer may say `only_looks = True`: then nobody searches for what it changed.
     """
 
     def on_start(self, run: Run) -> None: ...
@@ -54,14 +59,21 @@ class Callbacks:
         self.all = all_
         self._hooks = {hook: [f for each in all_ if (f := getattr(each, hook, None)) is not None] for hook in HOOKS}
         self._hooks["on_end"].reverse()
+        self.only_look = all(getattr(each, "only_looks", False) for each in all_)
         looking = [each for each in all_ if getattr(each, "on_step", None) is not None]
         self._resting = [f for each in looking if (f := getattr(each, "rests", None)) is not None]
         self.see_each_step = len(self._resting) < len(looking)
-        self.replay = any(getattr(each, "replays", False) for each in all_)
+        waiting = [each for each in all_ if getattr(each, "on_epoch", None) is not None]
+        self._resting_epochs = [f for each in waiting if (f := getattr(each, "rests_epochs", None)) is not None]
+        self.see_each_epoch = len(self._resting_epochs) < len(waiting)
 
-    def rests(self, run: Run) -> int | None:
-        """How many steps may be made until `on_step` must be called; None if nobody needs it."""
-        return min((max(1, f(run)) for f in self._resting), default=None)
+    def rests(self, run: Run) -> int:
+        """How many steps may be made until `on_step` must be called."""
+        return min((max(1, f(run)) for f in self._resting), default=NEVER) if not self.see_each_step else 1
+
+    def rests_epochs(self, run: Run) -> int:
+        """How many epochs may end until `on_epoch` must be called."""
+        return min((max(1, f(run)) for f in self._resting_epochs), default=NEVER) if not self.see_each_epoch else 1
 
     def call(self, hook: str, run: Run) -> None:
         """Call one hook of all that have it. A wish to stop is raised after all were called."""
@@ -75,20 +87,42 @@ class Callbacks:
             raise wish
 
     def state_arrays(self) -> dict[str, Any]:
-        """What they remember, by `<place among them>.<name>`."""
+        """What they remember, by `<class>.<which of that class>.<name>`, so that their order does not count."""
         return {
-            f"{i}.{name}": array
-            for i, each in enumerate(self.all)
-            if hasattr(each, "state_arrays")
+            f"{label}.{name}": array
+            for label, each in self._remembering().items()
             for name, array in each.state_arrays().items()
         }
 
     def restore(self, arrays: Mapping[str, Any]) -> None:
-        """Let them remember it again."""
-        for i, each in enumerate(self.all):
+        """Let them remember it again.
+
+        Raises DataError, which names it, for a callback that was there then and is not now, or is now and was not.
+        """
+        own = self._remembering()
+        then = {".".join(name.split(".")[:2]) for name in arrays}
+        now = {label for label, each in own.items() if label in then or each.state_arrays()}
+        for labels, what, cure in (
+            (then - now, "was made with {}, which is not among the callbacks now", "Pass it again"),
+            (now - then, "was made without {}, which is among the callbacks now", "Leave it out"),
+        ):
+            if labels:
+                named = ", ".join(sorted(label.rpartition(".")[0] for label in labels))
+                raise DataError(f"callbacks: the stored training {what.format(named)}. {cure}, to resume it as it was.")
+        for label, each in own.items():
+            start = f"{label}."
+            each.restore({name[len(start) :]: a for name, a in arrays.items() if name.startswith(start)})
+
+    def _remembering(self) -> dict[str, Any]:
+        """The callbacks that remember something, by class and number among those of the class."""
+        found: dict[str, Any] = {}
+        counts: Counter[str] = Counter()
+        for each in self.all:
             if hasattr(each, "state_arrays"):
-                start = f"{i}."
-                each.restore({name[len(start) :]: a for name, a in arrays.items() if name.startswith(start)})
+                kind = type(each.observer if isinstance(each, _Shown) else each).__name__
+                found[f"{kind}.{counts[kind]}"] = each
+                counts[kind] += 1
+        return found
 
 
 class _Shown:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 import backlit
 from backlit.core.errors import DataError, DomainError
+from backlit.training.callbacks import NEVER
 from backlit.training.specs import differences
 from backlit.training.state import Position, restore, state_arrays
 from backlit.training.store import Json, expect, read, tidy, write
@@ -89,6 +90,8 @@ class Checkpointer:
     about 3 ms per megabyte and save, and what the disk takes.
     """
 
+    only_looks = True
+
     def __init__(self, path: str | Path, every: float = 30.0, unit: str = "seconds") -> None:
         if unit not in _UNITS:
             raise DomainError(f"Checkpointer: unit={unit!r} is not one of {', '.join(_UNITS)}.")
@@ -126,12 +129,16 @@ class Checkpointer:
 
     def rests(self, run: Any) -> int:
         """How many steps may be made before `on_step` must look again: a compiled training makes them in one call."""
-        return int(self.every) - run.position.step % int(self.every) if self.unit == "steps" else 1 << 62
+        return int(self.every) - run.position.step % int(self.every) if self.unit == "steps" else NEVER
 
     def on_epoch(self, run: Any) -> None:
         """Save, if it is time."""
         if self.unit == "epochs" and len(run.history.epochs) % int(self.every) == 0:
             self.save(run)
+
+    def rests_epochs(self, run: Any) -> int:
+        """How many epochs may end before `on_epoch` must look again."""
+        return int(self.every) - len(run.history.epochs) % int(self.every) if self.unit == "epochs" else NEVER
 
     def on_end(self, run: Any) -> None:
         """Save the end, unless there is a NaN in it."""

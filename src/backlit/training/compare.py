@@ -24,8 +24,9 @@ class Comparison:
 
     step: the first step in which anything differs; None if nothing does in the steps that both have. what: "nothing",
     "initial state", "batch", "graph" (another operation stands there), "forward" (an operation gives another value),
-    "gradient", "update" (the gradients are the same, and the optimizer makes another update of them), or "recorded
-    loss" (the replays agree, and the recorded losses do not). names: the parameters or variables that differ.
+    "gradient", "update" (the gradients are the same, and the optimizer makes another update of them), "rounding" (the
+    same step by other machine code, or with and without any), or "recorded loss" (the replays agree, and the recorded
+    losses do not). names: the parameters or variables that differ.
     op, site: the first operation, in the order of the graph, whose value differs, and the line that made it. a, b: the
     nodes in question, one of each run, if there are such. largest: by how much they differ at most. settings: what
     differs in the settings, one sentence each. losses: the first step whose recorded loss differs.
@@ -77,6 +78,11 @@ class Comparison:
             case "update":
                 return (
                     f"The runs part at {at}: the gradients are the same, and the optimizer moves {names} differently."
+                )
+            case "rounding":
+                return (
+                    f"The runs part at {at}: evaluated with its graph it is the same in both, and {names} differ by "
+                    "rounding alone, since one run was compiled and the other was not, or otherwise."
                 )
             case _:
                 return (
@@ -176,7 +182,8 @@ def _within(a: StepView, b: StepView, common: dict[str, Any]) -> Comparison:
     )
     if names:
         gap = max(_largest(a.update(name).new, b.update(name).new) for name in names)
-        return Comparison("update", step, names, largest=gap, **common)
+        alike = all(identical(a.evaluated(name), b.evaluated(name)) for name in names)
+        return Comparison("rounding" if alike else "update", step, names, largest=gap, **common)
     return Comparison("recorded loss", step, **common)
 
 

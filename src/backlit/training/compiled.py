@@ -3,27 +3,52 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from itertools import pairwise
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from backlit.compiler.compile import Compiled, compile
+from backlit.compiler.target import host
 from backlit.core.errors import BacklitError, GraphError
 from backlit.core.state import no_grad
-from backlit.core.value import Value, current
-from backlit.data.dataset import Dataset
+from backlit.core.value import Value, current, numbers_of
 from backlit.nn.module import Module
 from backlit.ops.creation import asarray
+from backlit.ops.random import key as key_of
 from backlit.training.clipping import Clip
 from backlit.training.run import predict
-from backlit.training.state import Loss, Rows, Snapshot, forget, gradients, takes_closure, variables
+from backlit.training.state import (
+    Loss,
+    Order,
+    Rows,
+    Snapshot,
+    forget,
+    gradients,
+    restore,
+    takes_closure,
+    variables,
+)
+from backlit.training.stepping import Array, Recipe
 
 Floats = npt.NDArray[np.float64]
 
+EPOCHS_AT_ONCE = 4096
+"""At most so many epochs are replayed in one call."""
+
 AIR = 0.05
 """About how many seconds of machine code run before Python comes up for air: for Ctrl-C and progress."""
+
+
+class Examples(Protocol):
+    """What is learned from: a data set, or the recipe of a recorded run."""
+
+    @property
+    def inputs(self) -> Array: ...
+    @property
+    def targets(self) -> Array: ...
 
 
 class MachineSteps:
@@ -45,7 +70,7 @@ class MachineSteps:
     """
 
     def __init__(
-        self, model: Module, optimizer: Any, loss: Loss, data: Dataset, *, clip: Clip | None, method: str
+        self, model: Module, optimizer: Any, loss: Loss, data: Examples, *, clip: Clip | None, method: str
     ) -> None:
         self.model, self.optimizer, self.loss = model, optimizer, loss
         self.inputs, self.targets = asarray(data.inputs), asarray(data.targets)
@@ -127,6 +152,79 @@ class MachineSteps:
             for module, mode in modes:
                 module.training = mode
             forget(self.model, self.optimizer)
+
+
+class MachineReplay:
+    """The steps of a recorded run that was compiled, made again by the same machine code.
+
+    stepwise: whether the run made one step in a call, for a callback that saw each: that is another program. rates: the
+    learning rates of the steps from `first` on. Cost: tracing, once; most often the machine code is found on disk.
+    """
+
+    def __init__(
+        self, recipe: Recipe, model: Module, optimizer: Any, rates: Floats, first: int, *, stepwise: bool
+    ) -> None:
+        self.recipe, self.rates, self.first, self.stepwise = recipe, rates, first, stepwise
+        self.machine = MachineSteps(model, optimizer, recipe.loss, recipe, clip=recipe.clip, method=recipe.method)
+        self.order = Order(len(recipe.inputs), recipe.batch_size, key_of(recipe.seed))
+        self._rate: Value | None = optimizer.variables().get("lr")
+        self._own = variables(model.train(), optimizer)
+        self._now: Mapping[str, Array] | None = None  # what they are
+
+    def make(self, arrays: Mapping[str, Array], start: int, stop: int) -> tuple[Floats, dict[str, Array]]:
+        """From all numbers before step `start` to the losses of the steps up to `stop`, and the numbers after them."""
+        if arrays is not self._now:
+            restore(self.machine.model, self.machine.optimizer, arrays)
+        self._now = None
+        rates = self.rates[start - self.first : stop - self.first]
+        changes = start + 1 + np.flatnonzero(np.diff(rates))
+        losses = []
+        for low, high in pairwise([start, *changes.tolist(), stop]):
+            if self._rate is not None and low - start < len(rates) and self._rate.data != rates[low - start]:
+                self._rate.data = float(rates[low - start])
+            losses += [self._called(rows) for rows in self._calls(low, high)]
+        self._now = after = {name: np.asarray(numbers_of(value)) for name, value in self._own.items()}
+        return np.concatenate([np.empty(0), *losses]), after
+
+    def _called(self, rows: Rows) -> Floats:
+        if not self.stepwise:
+            return self.machine.many(rows)
+        losses = []
+        for batch in rows:
+            losses.append(self.machine.one(batch))
+            forget(self.machine.model, self.machine.optimizer)
+        return np.concatenate(losses)
+
+    def _calls(self, start: int, stop: int) -> Iterator[Rows]:
+        """The rows of steps, as many together as one call can make, which are those with batches of one size."""
+        waiting: list[Rows] = []
+        for rows in self._epochs(start, stop):
+            if waiting and (len(waiting) == EPOCHS_AT_ONCE or waiting[0].shape[1] != rows.shape[1]):
+                yield np.concatenate(waiting)
+                waiting = []
+            waiting.append(rows)
+        if waiting:
+            yield np.concatenate(waiting)
+
+    def _epochs(self, start: int, stop: int) -> Iterator[Rows]:
+        """The same, of one epoch at most."""
+        while start < stop:
+            epoch, batch, _ = self.recipe.position(start)
+            full, rest = self.order.of(epoch)
+            rows = (full[batch:] if batch < len(full) else rest[None])[: stop - start]
+            yield rows
+            start += len(rows)
+
+
+def made_for() -> str:
+    """What compiled steps are machine code for: where it is the same, so are their bits."""
+    import llvmlite
+
+    cpu = host()
+    return (
+        f"{cpu.name} with vectors of {cpu.lanes_bytes} bytes and caches of {cpu.l1_bytes >> 10} and "
+        f"{cpu.l2_bytes >> 10} KiB, {cpu.triple}, llvmlite {llvmlite.__version__}"
+    )
 
 
 _PLAIN = {bool, int, float, str, type(None)}

@@ -98,9 +98,9 @@ def fit(
 
     compile: True: the steps are machine code, and many of them are made in one call; GraphError, with the line and the
     reason, if that cannot be. False: they are made one by one, each with its graph. "auto": compiled, from 200 steps
-    on (to compile takes as long as some hundred steps), unless they are recorded, since a recorded step can be made
-    again with its graph, to the last bit; or the optimizer evaluates the loss itself, as LBFGS does; or there is no
-    LLVM. Where something else stands in the way, a CompileWarning names the line, and training goes on without.
+    on (to compile takes as long as some hundred steps), unless the optimizer evaluates the loss itself, as LBFGS does,
+    or there is no LLVM. Where something else stands in the way, a CompileWarning names the line, and training goes on
+    without. A compiled run that was recorded is replayed compiled, to the last bit.
     `run.settings["compile"]` tells what it was. Compiled sums are added in another order, so both ways give the same
     numbers within rounding, not bit for bit; each by itself gives the same bits again. So say True or False where a
     short training is to be the beginning of a long one, to the last bit. What a model keeps in Python beside its
@@ -156,11 +156,6 @@ def fit(
         raise DomainError(f'fit: compile={compile!r:.60}; give "auto", True or False.')
     found = metrics_of.chosen(metrics, loss_name)
     all_callbacks = _callbacks(callbacks, early_stopping, record, checkpoint)
-    if all_callbacks.replay and compile is True:
-        raise DomainError(
-            "fit: a recorded step can be made again with its graph, to the last bit, which a compiled one cannot: "
-            "leave out record=, or pass compile=False."
-        )
     reseed(model, fold_in(key, 1))
     shuffled = batches(data, size, key=key)
     run = Run(
@@ -197,7 +192,7 @@ def fit(
         compile = bool(stored.settings.get("compile"))  # what is continued is continued as it was
     elif compile == "auto":
         few = epochs * len(shuffled) < WORTH
-        if few or all_callbacks.replay or takes_closure(stepper) or find_spec("llvmlite") is None:
+        if few or takes_closure(stepper) or find_spec("llvmlite") is None:
             compile = False
     if compile is not False:
         training.compile(must=compile is True)
@@ -268,7 +263,7 @@ class _Training:
         self.pressed = False  # Ctrl-C, while it was compiled
         self.order = Order(len(data), run.batch_size, key)
         self.piece: tuple[Position, Snapshot, Rows] | None = None  # of a call: last step, before, rows
-        self.is_quiet = held is None and not metrics and not run.callbacks.all and self.order.is_even
+        self.is_quiet = held is None and not metrics and not run.callbacks.see_each_step and self.order.is_even
 
     def compile(self, must: bool) -> None:
         """Make machine code of the steps. must: raise GraphError where that cannot be, instead of a warning."""
@@ -362,8 +357,12 @@ class _Training:
         run.history.epochs.append(row)
         run.position = Position(epoch + 1, 0, run.position.step)
         run.seconds = time.perf_counter() - self.since
-        run.callbacks.call("on_epoch", run)
-        if self.machine is not None and run.callbacks.all:
+        self._call_on_epoch()
+
+    def _call_on_epoch(self) -> None:
+        """Tell the callbacks that an epoch has ended. What they change in the model is compiled anew."""
+        self.run.callbacks.call("on_epoch", self.run)
+        if self.machine is not None and not self.run.callbacks.only_look:
             self.machine.renew_if_changed()
 
     def _row(self, epoch: int) -> Row:
@@ -440,8 +439,11 @@ class _Training:
     def _several_epochs(self, machine: MachineSteps) -> bool:
         """Several epochs in one call, where nobody wants to look in between. False: nothing was done."""
         run, first = self.run, self.run.position.epoch
-        count = min(self.epochs - first, machine.room // self.per_epoch)
-        if count < 2 or run.position.batch or not self.is_quiet:
+        if run.position.batch or not self.is_quiet:
+            return False
+        steps = min(machine.room, run.callbacks.rests(run))
+        count = min(self.epochs - first, steps // self.per_epoch, run.callbacks.rests_epochs(run))
+        if count < 2:
             return False
         began = time.perf_counter()
         rows = np.concatenate([self.order.of(epoch)[0] for epoch in range(first, first + count)])
@@ -469,6 +471,8 @@ class _Training:
         run.position = Position(first + count, 0, step)
         run.seconds = time.perf_counter() - self.since
         self.interrupts.deliver()
+        run.callbacks.call("on_step", run)
+        self._call_on_epoch()
         self.reporter.step(run)
         return True
 
@@ -480,8 +484,7 @@ class _Training:
             if batch == len(full):
                 part = rest[None]
             else:
-                allowed = 1 if run.callbacks.see_each_step else run.callbacks.rests(run)
-                part = full[batch : batch + min(machine.room, allowed or len(full))]
+                part = full[batch : batch + min(machine.room, run.callbacks.rests(run))]
             self._advance(machine, part)
 
     def _advance(self, machine: MachineSteps, part: Rows) -> None:

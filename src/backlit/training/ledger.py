@@ -24,9 +24,10 @@ Ints = npt.NDArray[np.int64]
 
 
 class Entry(NamedTuple):
-    """What one step did to the weight: change = sum of the shares of its examples + memory.
+    """What one step did to the weight: change = sum of the shares of its examples + memory + rounding.
 
     rows, shares: (batch,) which examples of the data, and what each did; both empty where examples were not told apart.
+    rounding: of a compiled run, by how much its change is another than that of the step evaluated with its graph.
     """
 
     step: int
@@ -34,6 +35,7 @@ class Entry(NamedTuple):
     memory: float
     rows: Ints
     shares: Floats
+    rounding: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,11 @@ class Ledger:
 
     memory: the rest of the step's change: u(0), what part of the loss did not go through the prediction, and rounding.
     By this definition shares + memory = change for every step. For plain SGD memory is rounding alone.
+
+    In a compiled run the change is that of the machine code. Its parts cannot be asked of machine code, so they are
+    those of the same step, from the same numbers, evaluated with its graph: shares and memory sum to the change that
+    this makes, and rounding, the last place or two of the weight, is what the machine's change has beside it. So shares
+    + memory + rounding = change, and nothing is hidden.
     """
 
     weight: str
@@ -73,6 +80,11 @@ class Ledger:
     def memory(self) -> float:
         """What came from the optimizer's memory and decay, over all steps; see above."""
         return math.fsum(entry.memory for entry in self.entries)
+
+    @property
+    def rounding(self) -> float:
+        """What compiled steps rounded otherwise than the evaluation that tells examples apart; see above."""
+        return math.fsum(entry.rounding for entry in self.entries)
 
     @property
     def changes(self) -> Floats:
@@ -120,7 +132,9 @@ class Ledger:
             lines.append("  the examples that did most:")
             for row, share in list(examples.items())[:5]:
                 lines.append(f"    row {row:>9,}  {share:+.6g}  in {times[row]:,} step{'s' if times[row] > 1 else ''}")
-            lines.append(f"  all examples {math.fsum(examples.values()):+.6g}, memory and decay {self.memory:+.6g}")
+            rounding = f", rounding of compiled steps {self.rounding:+.2g}" if self.rounding else ""
+            whole = math.fsum(examples.values())
+            lines.append(f"  all examples {whole:+.6g}, memory and decay {self.memory:+.6g}{rounding}")
         lines.append(f"  sum {self.total:+.6g}" + (f". {self.note}" if self.note else ""))
         return "\n".join(lines)
 
@@ -145,30 +159,35 @@ def keep_ledger(run: Any, weight: str, index: Any, start: int, stop: int, exampl
     old = new = float(state[f"model.{weight}"][place])
     entries = []
     alone = ""
+    if not examples:
+        for step, after in run.states(start, stop):
+            before, new = new, float(after[f"model.{weight}"][place])
+            entries.append(Entry(step, new - before, new - before, np.zeros(0, np.int64), np.zeros(0)))
+        return Ledger(weight, place, start, stop, old, new, tuple(entries))
     for stepper in run.replay(start, stop):
-        step = stepper.step
+        step, machine = stepper.step, stepper.machine is not None
         parameter = parameter_of(stepper.model, weight)
-        loss, prediction = stepper.compute(clip=False)
-        run.compare_loss(step, float(loss.data))
-        parts = None
-        if examples:
-            rows = stepper.recipe.rows(step)
-            parts = _through_each(prediction, parameter, place, len(rows))
-            if parts is None:
-                alone = "Examples cannot be told apart: the prediction has no axis with one row for each."
+        prediction = stepper.compute(clip=False)[1]
+        run.compare_loss(stepper)
+        rows = np.asarray(stepper.recipe.rows(step), np.int64)
+        parts = _through_each(prediction, parameter, place, len(rows))
         raw = _element(parameter.grad, place)
         if stepper.recipe.clip is not None:
             clip_gradients(stepper.model.parameters(), stepper.recipe.clip)
-        idle = _without(stepper, parameter, place) if parts is not None and raw else None
+        if parts is None:
+            rows, parts = rows[:0], np.zeros(0)
+            alone = "Examples cannot be told apart: the prediction has no axis with one row for each."
+        idle = _updated(stepper, parameter, place, without=True) if len(rows) and raw else math.nan
+        evaluated = _updated(stepper, parameter, place) if len(rows) and machine else None
         stepper.advance()
-        new, before = float(np.asarray(numbers_of(parameter))[place]), new
-        change = new - before
-        shares = np.zeros(0 if parts is None else len(parts))
-        if parts is not None and idle is not None and math.isfinite(raw) and math.isfinite(change):
-            shares = (new - idle) / raw * parts
-        memory = math.fsum([change, *(-shares).tolist()]) if np.isfinite(shares).all() else math.nan
-        told = np.asarray(rows if parts is not None else [], np.int64)
-        entries.append(Entry(step, change, memory, told, shares))
+        before, new = new, float(np.asarray(numbers_of(parameter))[place])
+        reached = new if evaluated is None else evaluated  # in the arithmetic of the shares
+        shares = np.zeros(len(rows))
+        if raw and math.isfinite(raw) and math.isfinite(reached - before):
+            shares = (reached - idle) / raw * parts
+        finite = bool(np.isfinite(shares).all())
+        memory = math.fsum([reached - before, *(-shares).tolist()]) if finite else math.nan
+        entries.append(Entry(step, new - before, memory, rows, shares, new - reached))
     return Ledger(weight, place, start, stop, old, new, tuple(entries), alone)
 
 
@@ -202,19 +221,23 @@ def _through_each(prediction: Any, parameter: Value, place: tuple[int, ...], cou
         return product.reshape(count, -1).sum(axis=1)  # type: ignore[no-any-return]
 
 
-def _without(stepper: Any, parameter: Value, place: tuple[int, ...]) -> float:
-    """The weight after this step, had its own gradient been 0; everything is put back."""
+def _updated(stepper: Any, parameter: Value, place: tuple[int, ...], without: bool = False) -> float:
+    """The weight after the optimizer's step by the gradients in place; everything is put back.
+
+    without: had its own gradient been 0.
+    """
     before = Snapshot(list(variables(stepper.model, stepper.optimizer).values()))
     grads = [p.grad for p in stepper.optimizer.parameters]
     if stepper.recipe.method == "nudge":
         for p, grad in zip(stepper.optimizer.parameters, stepper.nudged, strict=True):
             p.grad = grad
-    grad = np.array(parameter.grad)
-    grad[place] = 0
-    parameter.grad = grad
+    if without:
+        grad = np.array(parameter.grad)
+        grad[place] = 0
+        parameter.grad = grad
     stepper.optimizer.step()
-    idle = float(np.asarray(numbers_of(parameter))[place])
+    found = float(np.asarray(numbers_of(parameter))[place])
     before.restore()
     for p, grad in zip(stepper.optimizer.parameters, grads, strict=True):
         p.grad = grad
-    return idle
+    return found

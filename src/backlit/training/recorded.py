@@ -18,7 +18,7 @@ from backlit.training.frames import Record, records
 from backlit.training.state import Position
 from backlit.training.store import Json, Stored, array_of, content_of, expect
 
-KINDS = ("opening", "snapshot", "losses", "epoch", "ending")
+KINDS = ("opening", "snapshot", "losses", "epochs", "epoch", "ending")
 LARGEST_RAW = 64_000_000
 """Data of more bytes are never kept in a recording, and so never unpacked from one."""
 Floats = npt.NDArray[np.float64]
@@ -33,7 +33,7 @@ class Snap(NamedTuple):
 
 @dataclass
 class Recording:
-    """What a file holds, checked. losses, rates: one number a step, from step `first` on."""
+    """What a file holds, checked. losses, rates: one number a step, from step `first` on; epochs: rows of numbers."""
 
     name: str
     about: dict[str, Json]
@@ -42,7 +42,7 @@ class Recording:
     losses: Floats
     rates: Floats
     snapshots: dict[int, Record]
-    epochs: list[tuple[Record, int]] = field(default_factory=list)
+    epochs: list[dict[str, float]] = field(default_factory=list)
     ending: dict[str, Json] | None = None
 
     def snapshot(self, step: int) -> Snap:
@@ -83,16 +83,15 @@ def read(path: str | Path, partial: bool = False) -> Recording:
             if expect(stored.about, "first", int, name, what) != end:
                 raise DataError(f"{name} is no recording that can be read: the losses of step {end:,} are missing.")
             losses.append(array_of(stored, "losses", "float64", 1, name, what))
-            rates.append(array_of(stored, "rates", "float64", 1, name, what))
-            if len(losses[-1]) != len(rates[-1]):
+            found_rates = array_of(stored, "rates", "float64", 1, name, what)
+            if len(found_rates) not in (1, len(losses[-1])):
                 raise DataError(f"{name} is no recording that can be read: losses and learning rates differ in number.")
+            rates.append(np.broadcast_to(found_rates, losses[-1].shape))
             end += len(losses[-1])
         elif stored.kind == "snapshot":
             recording.snapshots[_position(stored, name).step] = record
-        elif stored.kind == "epoch":
-            for column in stored.arrays:
-                array_of(stored, column, "float64", 0, name, what)
-            recording.epochs.append((record, expect(stored.about, "step", int, name, what)))
+        elif stored.kind in ("epochs", "epoch"):
+            recording.epochs += _rows(stored, name)
         else:
             expect(stored.about, "reason", str, name, what)
             if expect(stored.about, "steps", int, name, what) != end:
@@ -104,6 +103,18 @@ def read(path: str | Path, partial: bool = False) -> Recording:
     if recording.first not in recording.snapshots:
         raise DataError(f"{name} is no recording that can be read: the state it began with is missing.")
     return recording
+
+
+def _rows(stored: Stored, name: str) -> list[dict[str, float]]:
+    """The rows that a record has of the table of epochs; one record is one row in older files."""
+    axes = 1 if stored.kind == "epochs" else 0
+    columns = {
+        column: np.atleast_1d(array_of(stored, column, "float64", axes, name, "recording"))
+        for column in ("epoch", *stored.arrays)
+    }
+    if len({len(column) for column in columns.values()}) != 1:
+        raise DataError(f"{name} is no recording that can be read: the columns of its epochs differ in length.")
+    return [dict(zip(columns, row, strict=True)) for row in zip(*(c.tolist() for c in columns.values()), strict=True)]
 
 
 def _position(stored: Stored, name: str) -> Position:
@@ -126,6 +137,10 @@ def _check_opening(about: Mapping[str, Json], name: str) -> None:
     expect(about, "loss", (str, nothing), name, what)
     for key in ("model", "optimizer"):
         expect(about, key, (dict, nothing), name, what)
+    if about.get("compiled") is not None:  # older files do not say it: their steps were not
+        expect(about, "compiled", dict, name, what)
+        expect(about["compiled"], "target", str, name, what)
+        expect(about["compiled"], "stepwise", bool, name, what)
     size = expect(about, "batch_size", (int, nothing), name, what)
     clip = expect(about, "clip", (list, nothing), name, what)
     sound = about["rows"] > 0 and about["first"] >= 0 and (size is None or size > 0)

@@ -2,11 +2,13 @@
 
 A recording grows by whole records (see `frames`):
 
-* `opening`, once: the settings, how model, optimizer and loss were made, and the data, or their fingerprint;
+* `opening`, once: the settings, how model, optimizer and loss were made, and the data, or their fingerprint; and
+  whether the steps were machine code, and for which CPU, since on another it may round differently;
 * `snapshot`: all numbers of model and optimizer before a step. There are at most about fifty: when there are more,
   every other one is given up and the distance doubles, so any step is near one, however long the run;
-* `losses`: the losses of the steps since the last such record, and the learning rates they were made with;
-* `epoch`: the row of the run's table of epochs;
+* `losses`: the losses of the steps since the last such record, and the learning rates they were made with, or the one
+  rate of them all;
+* `epochs`: the rows of the run's table of epochs since the last such record (`epoch` in older files: one row);
 * `ending`: how many steps there were, and why it ended. After a kill it is missing, and all before it is there.
 """
 
@@ -16,7 +18,7 @@ import platform
 import time
 import zlib
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ import backlit
 from backlit.core.dtypes import STORED
 from backlit.core.errors import DataError
 from backlit.core.value import Value, numbers_of
+from backlit.training.callbacks import NEVER
 from backlit.training.frames import MAGIC, Grows, framed, is_recording
 from backlit.training.recorded import LARGEST_RAW, Recording, read
 from backlit.training.specs import differences, fingerprint, spec_of
@@ -43,29 +46,37 @@ class Recorder:
     path: the file. A recording that is there is replaced, or, where a training is resumed, continued; any other file is
     left alone, with DataError. snapshots: how many are kept at most. seconds: how often the file is brought up to date;
     a kill loses at most so much. largest: how many bytes all snapshots together may have; a big model gets fewer.
+    share: how much of the time may go into snapshots; where it would be more, they get rarer.
 
-    Cost per step: two numbers kept in memory. A snapshot costs about 2 ms per megabyte, and at most a twentieth of the
-    time goes into them: where it would be more, they get rarer. The steps are not compiled: each is to be made again
-    with its graph, to the last bit.
+    Cost: a number kept in memory per step. A snapshot costs about 2 ms per megabyte. A compiled training comes up
+    for air where a snapshot is due, and nowhere else.
     """
 
-    replays = True
+    only_looks = True
 
     def __init__(
-        self, path: str | Path, *, snapshots: int = 50, seconds: float = 1.0, largest: int = 256_000_000
+        self,
+        path: str | Path,
+        *,
+        snapshots: int = 50,
+        seconds: float = 1.0,
+        largest: int = 256_000_000,
+        share: float = 1 / 30,
     ) -> None:
         self.path = Path(path)
         self.snapshots = max(2, snapshots)
         self.seconds = seconds
         self.largest = largest
+        self.share = share
         self._file: Grows | None = None
 
     def on_start(self, run: Any) -> None:
         """Begin the file, or continue it."""
         self._began = self._flushed = time.perf_counter()
         self._spent = 0.0
-        self._losses: list[float] = []
-        self._rates: list[float] = []
+        self._losses: list[npt.NDArray[np.float64]] = []
+        self._rates: list[tuple[float, int]] = []  # a rate, and how many steps were made with it
+        self._rows = len(run.history.epochs)  # so many are taken care of
         self._waiting: list[bytes] = []
         self._kept: dict[int, bytes] = {}  # snapshots that count, as they stand in the file
         self._steady: list[bytes] = []  # the other records
@@ -77,7 +88,7 @@ class Recorder:
         _only_recordings(self.path)
         tidy(self.path)
         if self._step and self.path.exists():
-            self._continue(read(self.path, partial=True), about)
+            self._continue(read(self.path, partial=True), about, self._rows)
         else:
             self._steady.append(_record("opening", arrays, {**about, "first": self._first}))
         if self._step not in self._kept:
@@ -94,23 +105,25 @@ class Recorder:
         if not self._step % self._every:
             self._due(run, now)
         if now - self._flushed >= self.seconds:
-            self._flush()
+            self._flush(run)
 
     def on_epoch(self, run: Any) -> None:
-        """Keep the row of the epoch's table. A callback before this one may have set the learning rate."""
+        """See whether a callback before this one has set the learning rate."""
         self._catch_up(run)
-        row = _row_of(run)
-        if row:
-            self._gather()
-            record = _record("epoch", {name: np.array(value) for name, value in row.items()}, {"step": self._step})
-            self._steady.append(record)
-            self._waiting.append(record)
+
+    def rests(self, run: Any) -> int:
+        """How many steps it is to the next snapshot."""
+        return self._every - int(run.position.step) % self._every
+
+    def rests_epochs(self, run: Any) -> int:
+        """The rows of epochs are there to be read at any time."""
+        return NEVER
 
     def settle(self, run: Any) -> None:
         """Bring the file up to date, so that a checkpoint of this moment can continue it."""
         if self._file is not None:
             self._catch_up(run)
-            self._flush()
+            self._flush(run)
 
     def on_end(self, run: Any) -> None:
         """Write what is still in memory, and that this is the end."""
@@ -119,7 +132,7 @@ class Recorder:
         self._catch_up(run)
         if self._step not in self._kept:
             self._keep(run)
-        self._gather()
+        self._gather(run)
         self._waiting.append(
             _record("ending", {}, {"steps": self._step, "reason": _reason(run), "seconds": float(run.seconds)})
         )
@@ -134,8 +147,8 @@ class Recorder:
         """Take the losses of steps made since; where another callback ended the run, there is one not yet seen."""
         new = run.position.step - self._step
         if new:
-            self._losses += run.losses[-new:].tolist()
-            self._rates += [self._rate] * new
+            self._losses.append(np.array(run.losses[-new:]))
+            self._rates.append((self._rate, new))
             self._step += new
         self._rate = self._rate_now()
 
@@ -149,17 +162,21 @@ class Recorder:
         """All records that count, each snapshot after the opening and before the rest: their order says nothing."""
         return [self._steady[0], *self._kept.values(), *self._steady[1:]]
 
-    def _gather(self) -> None:
-        """Make a record of the losses in memory."""
+    def _gather(self, run: Any) -> None:
+        """Make records of the losses and the rows of epochs that are not in one yet."""
         if self._losses:
-            arrays = {"losses": np.array(self._losses), "rates": np.array(self._rates)}
-            record = _record("losses", arrays, {"first": self._step - len(self._losses)})
-            self._steady.append(record)
-            self._waiting.append(record)
+            losses = np.concatenate(self._losses)
+            records = [_losses_record(losses, self._rates, self._step - len(losses))]
             self._losses, self._rates = [], []
+        else:
+            records = []
+        records += _rows_records(run.history.epochs[self._rows :])
+        self._rows = len(run.history.epochs)
+        self._steady += records
+        self._waiting += records
 
-    def _flush(self) -> None:
-        self._gather()
+    def _flush(self, run: Any) -> None:
+        self._gather(run)
         assert self._file is not None
         live = sum(map(len, self._kept.values())) + sum(map(len, self._steady))
         if self._dead > live + 1_000_000:
@@ -175,7 +192,7 @@ class Recorder:
         allowed = self.snapshots
         if self._kept:
             allowed = min(allowed, max(2, self.largest // len(next(iter(self._kept.values())))))
-        if len(self._kept) >= allowed or self._spent > 0.2 + (now - self._began) / 20:
+        if len(self._kept) >= allowed or self._spent > 0.02 + (now - self._began) * self.share:
             self._every *= 2
             for step in [step for step in self._kept if step % self._every and step != self._first]:
                 self._dead += len(self._kept.pop(step))
@@ -189,8 +206,8 @@ class Recorder:
         self._kept[self._step] = record
         self._waiting.append(record)
 
-    def _continue(self, old: Recording, about: Mapping[str, Json]) -> None:
-        """Take over what an older recording has of the steps before this one."""
+    def _continue(self, old: Recording, about: Mapping[str, Json], epochs: int) -> None:
+        """Take over what an older recording has of the steps before this one, and of as many epochs."""
         changed = differences(_sameness(old.about), _sameness(about))
         if changed:
             raise DataError(
@@ -205,9 +222,9 @@ class Recorder:
         self._steady.append(old.opening.raw)
         past = self._step - old.first
         if past:
-            arrays = {"losses": old.losses[:past], "rates": old.rates[:past]}
-            self._steady.append(_record("losses", arrays, {"first": old.first}))
-        self._steady.extend(record.raw for record, step in old.epochs if step <= self._step)
+            rates = [(rate, 1) for rate in old.rates[:past].tolist()]
+            self._steady.append(_losses_record(old.losses[:past], rates, old.first))
+        self._steady += _rows_records([row for row in old.epochs if row["epoch"] < epochs])
         self._kept = {step: record.raw for step, record in old.snapshots.items() if step <= self._step}
         steps = sorted(self._kept)
         self._every = max([16, *(b - a for a, b in pairwise(steps[:-1]))])
@@ -216,6 +233,23 @@ class Recorder:
 
 def _record(kind: str, arrays: Arrays, about: Mapping[str, Json]) -> bytes:
     return framed(packed(kind, arrays, about))
+
+
+def _losses_record(losses: npt.NDArray[np.float64], rates: list[tuple[float, int]], first: int) -> bytes:
+    """The losses from step `first` on; rates: (rate, for how many steps) in turn."""
+    alike = len({rate for rate, _ in rates}) == 1
+    each = np.array([rate for rate, _ in rates[: 1 if alike else None]])
+    steps = 1 if alike else [count for _, count in rates]
+    return _record("losses", {"losses": losses, "rates": np.repeat(each, steps)}, {"first": first})
+
+
+def _rows_records(rows: Sequence[Mapping[str, float]]) -> list[bytes]:
+    """Rows of the table of epochs, as one record for each stretch of them with the same columns."""
+    return [
+        _record("epochs", {name: np.array([row[name] for row in group], np.float64) for name in names}, {})
+        for names, stretch in groupby(rows, key=tuple)
+        for group in [list(stretch)]
+    ]
 
 
 def _only_recordings(path: Path) -> None:
@@ -233,7 +267,12 @@ def _only_recordings(path: Path) -> None:
 def _sameness(about: Mapping[str, Json]) -> dict[str, Json]:
     """What must be equal for one recording to continue another; there may be more epochs."""
     settings = {key: setting for key, setting in about["settings"].items() if key != "epochs"}
-    return settings | {key: about[key] for key in ("fingerprint", "seed", "batch_size", "clip", "method")}
+    compiled = about.get("compiled") or {"stepwise": None, "target": None}
+    return (
+        settings
+        | {key: about[key] for key in ("fingerprint", "seed", "batch_size", "clip", "method")}
+        | {"compiled for": compiled["target"], "whether a callback sees each step": compiled["stepwise"]}
+    )
 
 
 # -- what is kept of a run --------------------------------------------------------------------------------------------
@@ -252,6 +291,7 @@ def _opening(run: Any) -> tuple[dict[str, Json], dict[str, npt.NDArray[Any]]]:
         "batch_size": run.batch_size,
         "rows": len(inputs),
         "method": run.method,
+        "compiled": _compiled(run),
         "clip": None if run.clip is None else list(run.clip),
         "fingerprint": fingerprint(inputs, targets),
         "embedded": bool(arrays),
@@ -278,12 +318,16 @@ def _named_loss(run: Any) -> bool:
     return getattr(losses, str(run.loss_name), None) is run.loss
 
 
-def _row_of(run: Any) -> dict[str, float]:
-    """The numbers of the newest row of the table of epochs."""
-    rows: Sequence[Mapping[str, Any]] = run.history.epochs
-    if not rows:
-        return {}
-    return {name: float(value) for name, value in rows[-1].items() if isinstance(value, (int, float))}
+def _compiled(run: Any) -> dict[str, Json] | None:
+    """What the bits of compiled steps depend on beside all else: the CPU and how they are called; None if they are not.
+
+    One step in a call leaves its gradients for whoever looks at each, so it is another program than many in a call.
+    """
+    if not run.settings.get("compile"):
+        return None
+    from backlit.training.compiled import made_for
+
+    return {"target": made_for(), "stepwise": run.callbacks.see_each_step}
 
 
 def _reason(run: Any) -> str:
@@ -299,7 +343,7 @@ def _zipped(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any
         if array.dtype.char not in STORED:
             return {}
         little = array.astype(array.dtype.newbyteorder("<"), copy=False)
-        zipped = zlib.compress(np.ascontiguousarray(little).tobytes(), 6)
+        zipped = zlib.compress(np.ascontiguousarray(little).tobytes(), 1)
         size += len(zipped)
         if size > EMBEDDED:
             return {}

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +32,9 @@ from backlit.training.state import (
 from backlit.training.stepping import Array, Loss, Recipe, Stepper, StepView, same_number
 from backlit.training.store import Json, in_order
 
+if TYPE_CHECKING:
+    from backlit.training.compiled import MachineReplay
+
 MakeOptimizer = Callable[[list[Any]], Optimizer]
 
 
@@ -39,7 +43,12 @@ class RecordedRun:
 
     losses: (steps,) float64, the loss before each update. steps: how many were recorded. first_step: the step that the
     recording begins with, 0 unless a training was resumed into it. settings: as `fit` was called. epochs: the rows of
-    the run's table. ended: why it ended; None after a kill.
+    the run's table. ended: why it ended; None after a kill. compiled_for: the CPU for which the steps were machine
+    code; None for a run that was not compiled.
+
+    A compiled run is replayed compiled, by the same machine code, so each state is that of the run to the last bit, on
+    a CPU of the same kind with the same versions; elsewhere a warning says where the bits first differ. What machine
+    code does not have, a graph and its gradients, is evaluated without the compiler at these states.
     """
 
     def __init__(self, recording: Recording, recipe: Recipe, make: Callable[[], tuple[Any, Optimizer]]) -> None:
@@ -50,9 +59,12 @@ class RecordedRun:
         self.first_step = recording.first
         self.settings: dict[str, Json] = recording.about["settings"]
         self.made: dict[str, Json] = recording.about["made"]
-        self.epochs = [{k: float(v) for k, v in record.stored.arrays.items()} for record, _ in recording.epochs]
+        self.epochs = recording.epochs
         ending = recording.ending
         self.ended: str | None = None if ending is None else str(ending["reason"])
+        self._compiled: dict[str, Json] | None = recording.about.get("compiled")
+        self.compiled_for: str | None = self._compiled and self._compiled["target"]
+        self._machine: MachineReplay | None = None
         self._near: tuple[int, dict[str, Array]] | None = None
         self._twin: Stepper | None = None
         self._warned = False
@@ -93,7 +105,7 @@ class RecordedRun:
         Cost: the steps from the nearest snapshot on, at most about a fiftieth of the run.
         """
         step = self._checked(step, self.end)
-        stepper = Stepper(self._recipe, *self._make(), self._recording.rates, self.first_step)
+        stepper = self._stepper()
         self._bring(stepper, step)
         return self._view(stepper)
 
@@ -118,7 +130,7 @@ class RecordedRun:
         last = self.end if stop is None else self._checked(stop, self.end)
         if first >= last:
             return
-        stepper = Stepper(self._recipe, *self._make(), self._recording.rates, self.first_step)
+        stepper = self._stepper()
         self._bring(stepper, first)
         for step in range(first, last):
             yield stepper
@@ -130,7 +142,7 @@ class RecordedRun:
         step = self._checked(step, self.end)
         if step in self._recording.snapshots:
             return self._recording.snapshot(step).arrays
-        stepper = Stepper(self._recipe, *self._make(), self._recording.rates, self.first_step)
+        stepper = self._stepper()
         self._bring(stepper, step)
         return stepper.arrays()
 
@@ -139,6 +151,22 @@ class RecordedRun:
         """The steps whose states are in the file."""
         return list(self._recording.snapshots)
 
+    def states(self, start: int, stop: int) -> Iterator[tuple[int, Mapping[str, Array]]]:
+        """Each step with all numbers after it, as the run made them, and nothing else of it.
+
+        Cost: that of the training; of a compiled run a call for each step.
+        """
+        machine, numbers = self._the_machine(), self.state(start)
+        if machine is None:
+            for stepper in self.replay(start, stop):
+                self.advance(stepper)
+                yield stepper.step - 1, stepper.arrays()
+            return
+        for step in range(start, stop):
+            losses, numbers = machine.make(numbers, step, step + 1)
+            self._compare_losses(step, losses.tolist())
+            yield step, numbers
+
     def _checked(self, step: int, last: int) -> int:
         if isinstance(step, bool) or not isinstance(step, (int, np.integer)):
             raise DomainError(f"a step is a whole number, unlike {step!r:.60}.")
@@ -146,11 +174,35 @@ class RecordedRun:
             raise DomainError(f"step {step:,} was not recorded; {self.path} has steps {self.first_step:,} to {last:,}.")
         return int(step)
 
+    def _stepper(self) -> Stepper:
+        return Stepper(self._recipe, *self._make(), self._recording.rates, self.first_step, self._the_machine())
+
+    def _the_machine(self) -> MachineReplay | None:
+        """The machine code of the steps, if they were compiled; made when it is first needed."""
+        if self._compiled is None or self._machine is not None:
+            return self._machine
+        if find_spec("llvmlite") is None:
+            self._compiled = None
+            self._warn(
+                "its steps were compiled, and there is no llvmlite here: replayed without, they round otherwise."
+            )
+            return None
+        from backlit.training.compiled import MachineReplay
+
+        self._machine = MachineReplay(
+            self._recipe, *self._make(), self._recording.rates, self.first_step, stepwise=self._compiled["stepwise"]
+        )
+        return self._machine
+
     def _bring(self, stepper: Stepper, step: int) -> None:
         near = max(s for s in self._recording.snapshots if s <= step)
         arrays = self._recording.snapshot(near).arrays
         if self._near is not None and near < self._near[0] <= step:
             near, arrays = self._near
+        if stepper.machine is not None:
+            losses, arrays = stepper.machine.make(arrays, near, step)
+            self._compare_losses(near, losses.tolist())
+            near = step
         stepper.go(near, arrays)
         while stepper.step < step:
             self.advance(stepper)
@@ -159,26 +211,43 @@ class RecordedRun:
     def advance(self, stepper: Stepper) -> None:
         """Make the step that a stepper stands before, and compare its loss with the recorded one."""
         forget(stepper.model, stepper.optimizer)
-        step = stepper.step
-        value, _ = stepper.compute()
-        self.compare_loss(step, float(value.data))
+        if stepper.machine is None:
+            stepper.compute()
+        self.compare_loss(stepper)
         stepper.advance()
 
-    def compare_loss(self, step: int, found: float) -> None:
-        """Say once if a replayed loss is not the recorded one."""
-        recorded = self._recorded(step)
-        if self._warned or recorded is None or same_number(found, recorded):
+    def compare_loss(self, stepper: Stepper) -> None:
+        """Say once if the loss of the step that a stepper stands before is not the recorded one."""
+        self._compare_losses(stepper.step, [stepper.loss])
+
+    def _compare_losses(self, first: int, found: Iterable[float]) -> None:
+        if self._warned:
             return
-        self._warned = True
-        made = ", ".join(f"{key} {version}" for key, version in self.made.items() if key != "time")
-        warnings.warn(
-            f"{self.path}: at step {step:,} the loss is {found!r}, and {recorded!r} was recorded. The run was made "
-            f"with {made}; here is NumPy {np.__version__}. "
-            "Another build of NumPy, or another number of threads, rounds differently; else a callback changed the "
-            "model, or the loss or the model that was passed is another.",
-            BacklitWarning,
-            stacklevel=2,
+        for step, loss in enumerate(found, first):
+            recorded = self._recorded(step)
+            if recorded is not None and not same_number(loss, recorded):
+                made = ", ".join(f"{key} {version}" for key, version in self.made.items() if key != "time")
+                self._warn(
+                    f"at step {step:,} the loss is {loss!r}, and {recorded!r} was recorded. The run was made with "
+                    f"{made}; here is NumPy {np.__version__}. {self._may_differ()}; else a callback changed the model, "
+                    "or the loss or the model that was passed is another."
+                )
+                return
+
+    def _may_differ(self) -> str:
+        """Why a replay may round otherwise than the run did."""
+        if self._machine is None:
+            return "Another build of NumPy, or another number of threads, rounds differently"
+        from backlit.training.compiled import made_for
+
+        return (
+            f"Its steps were compiled for {self.compiled_for}, and are compiled for {made_for()} here: for another "
+            "CPU, or by another version, they round differently"
         )
+
+    def _warn(self, text: str) -> None:
+        self._warned = True
+        warnings.warn(f"{self.path}: {text}", BacklitWarning, stacklevel=2)
 
     def _recorded(self, step: int) -> float | None:
         return float(self.losses[step - self.first_step]) if step < self.end else None
@@ -194,11 +263,11 @@ class RecordedRun:
                 node.name = name
         stepper.passed = Snapshot(buffers)
         still.restore()
-        self.compare_loss(stepper.step, float(value.data))
+        self.compare_loss(stepper)
         step, params = stepper.step, stepper.optimizer.parameters
         grads = stepper.nudged if self._recipe.method == "nudge" else [p.grad for p in params]
 
-        def after() -> dict[str, Array]:
+        def evaluate() -> Mapping[str, Array]:
             if self._twin is None:
                 self._twin = Stepper(self._recipe, *self._make(), self._recording.rates, self.first_step)
             twin = self._twin
@@ -213,7 +282,7 @@ class RecordedRun:
         at = self._recipe.position(step)
         return StepView(
             step, at.epoch, at.batch, rows, x, y, stepper.model, stepper.optimizer, value, prediction,
-            self._recorded(step), after,
+            self._recorded(step), stepper.loss, stepper.machine is not None, stepper.after, evaluate,
         )  # fmt: skip
 
     # -- finding ------------------------------------------------------------------------------------------------

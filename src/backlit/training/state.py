@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from backlit.core.errors import DataError, DomainError, DtypeError
+from backlit.core.errors import DomainError, DtypeError
 from backlit.core.state import tracing
+from backlit.core.stored import fitting
 from backlit.core.value import Value, assign, numbers_of
 from backlit.data.batching import batch_indices as batch_of_key
 from backlit.nn.module import Module
@@ -67,26 +68,12 @@ def restore(model: Module, optimizer: Any, arrays: Mapping[str, Any]) -> None:
     Raises DataError, and changes nothing, if a name is missing or not known, or a shape or dtype differs.
     """
     own = variables(model, optimizer)
-    missing, unknown = sorted(own.keys() - arrays.keys()), sorted(arrays.keys() - own.keys())
-    if missing or unknown:
-        parts = [
-            f"{what} {', '.join(names[:6])}{', ...' if len(names) > 6 else ''}"
-            for what, names in (("lacks", missing), ("also has", unknown))
-            if names
-        ]
-        raise DataError(
-            f"restore: the stored state {' and '.join(parts)}, compared with this {type(model).__name__} and "
-            f"{type(optimizer).__name__}. Build model and optimizer as they were when it was stored."
-        )
-    for name, value in own.items():
-        array = np.asarray(arrays[name])
-        if array.shape != value.shape or array.dtype != value.dtype:
-            raise DataError(
-                f"restore: {name} is {value.dtype.name} of shape {value.shape} here, and {array.dtype.name} of shape "
-                f"{array.shape} in the stored state."
-            )
-    for name, value in own.items():
-        value.data = np.asarray(arrays[name])
+    taken = fitting(
+        "restore", own, arrays, holder=f"{type(model).__name__} and {type(optimizer).__name__}",
+        cure="Build model and optimizer as they were when it was stored.",
+    )  # fmt: skip
+    for name, array in taken.items():
+        own[name].data = array
 
 
 class Snapshot:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +38,12 @@ class Update(NamedTuple):
     change: Array
 
 
+class Machine(Protocol):
+    """The steps of a run as machine code; see `compiled.MachineReplay`."""
+
+    def make(self, arrays: Mapping[str, Array], start: int, stop: int) -> tuple[Array, dict[str, Array]]: ...
+
+
 class Recipe(NamedTuple):
     """All that a step is computed from, beside the numbers of model and optimizer."""
 
@@ -67,8 +73,13 @@ class StepView:
     loss: a value with its graph, so `why`, `paths`, `health` and `draw` work on it; model, optimizer: as they were
     before the step, with the gradients of the step (after clipping, if the run clipped); prediction: what the model
     answered, if it is a value; rows: (batch,) which examples of the data; inputs, targets: of these. recorded: the
-    loss that was recorded, None for the step that was next when the recording ended. With method "nudge" the graph and
-    `.grad` are by the chain rule, and `update` is by nudging, as in the run.
+    loss that was recorded, None for the step that was next when the recording ended; replayed: the loss that the step
+    found when it was made again as it was made then.
+
+    With method "nudge" the graph and `.grad` are by the chain rule, and `update` is by nudging, as in the run. Of a
+    compiled run (`compiled`), the numbers before the step, `replayed` and `update` are those of the machine code, to
+    the last bit; machine code has no graph, so `loss`, its graph and `.grad` are evaluated at the same numbers without
+    the compiler, and agree with it within rounding.
     """
 
     step: int
@@ -82,13 +93,16 @@ class StepView:
     loss: Value
     prediction: Any
     recorded: float | None
-    _after: Callable[[], Mapping[str, Array]] = field(repr=False)
-    _new: Mapping[str, Array] | None = field(default=None, repr=False)
+    replayed: float
+    compiled: bool
+    _after: Mapping[str, Array] = field(repr=False)  # the numbers after the step, if machine code has made it
+    _evaluate: Callable[[], Mapping[str, Array]] = field(repr=False)
+    _evaluated: Mapping[str, Array] | None = field(default=None, repr=False)
 
     @property
     def exact(self) -> bool | None:
-        """Whether the loss is, to the last bit, the one that was recorded; None for the step that was not."""
-        return None if self.recorded is None else same_number(float(self.loss.data), self.recorded)
+        """Whether the replayed loss is, to the last bit, the recorded one; None for the step that was not recorded."""
+        return None if self.recorded is None else same_number(self.replayed, self.recorded)
 
     def parameter(self, name: str) -> Value:
         """The parameter at a path, such as `layers.0.weight`. Raises DataError if there is none."""
@@ -107,10 +121,14 @@ class StepView:
         Cost: at the first call for a view, one step of the optimizer.
         """
         old = np.asarray(numbers_of(self.parameter(name)))
-        if self._new is None:
-            self._new = self._after()
-        new = self._new[f"model.{name}"]
+        new = self._after[f"model.{name}"] if self.compiled else self.evaluated(name)
         return Update(old, new, new - old)
+
+    def evaluated(self, name: str) -> Array:
+        """What the optimizer makes of the parameter at a path by the gradients in place, without the compiler."""
+        if self._evaluated is None:
+            self._evaluated = self._evaluate()
+        return self._evaluated[f"model.{name}"]
 
     def __repr__(self) -> str:
         return (
@@ -125,12 +143,27 @@ def same_number(a: float, b: float) -> bool:
 
 
 class Stepper:
-    """Model and optimizer on their way through the steps of a run."""
+    """Model and optimizer on their way through the steps of a run.
 
-    def __init__(self, recipe: Recipe, model: Any, optimizer: Optimizer, rates: npt.NDArray[np.float64], first: int):
+    machine: the steps as machine code, where the run was compiled: then that makes the updates, and `compute()` is only
+    for looking at what happens in a step.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        model: Any,
+        optimizer: Optimizer,
+        rates: npt.NDArray[np.float64],
+        first: int,
+        machine: Machine | None = None,
+    ) -> None:
         self.recipe, self.model, self.optimizer = recipe, model, optimizer
         self.rates, self.first = rates, first
+        self.machine = machine
         self.step = -1
+        self.loss = np.nan  # of this step, as the run found it; without a machine, once it is computed
+        self.after: Mapping[str, Array] = {}  # the numbers after this step, as the machine makes them
         self.nudged: list[Any] = []
         self.passed = Snapshot([])  # the model's buffers after the forward pass of a view
 
@@ -140,6 +173,8 @@ class Stepper:
         restore(self.model, self.optimizer, arrays)
         self.model.train()
         self.step = step
+        if self.machine is not None:
+            (self.loss,), self.after = self.machine.make(self.arrays(), step, step + 1)
 
     def arrays(self) -> dict[str, Array]:
         """The numbers now."""
@@ -172,6 +207,8 @@ class Stepper:
         for name, found in (("prediction", prediction), ("loss", value)):
             if found is not None and found.op is not None and found.name is None:
                 found.name = name  # `view` in `view = run.at(5)` is not what they are called
+        if self.machine is None:
+            self.loss = float(value.data)
         return value, prediction
 
     def _nudged(self, loss: Loss, x: Any, y: Any, clip: Clip | None) -> Value:
@@ -190,10 +227,17 @@ class Stepper:
             lr.data = float(self.rates[at])
 
     def advance(self) -> None:
-        """Make the update, by the gradients in place, and stand before the next step."""
+        """Make the update as the run did, by the gradients in place or the machine, and stand before the next step."""
+        if self.machine is not None:
+            self.go(self.step + 1, self.after)
+            return
+        self.update()
+        forget(self.model, self.optimizer)
+        self.step += 1
+
+    def update(self) -> None:
+        """Let the optimizer step by the gradients in place."""
         if self.recipe.method == "nudge":
             for p, grad in zip(self.optimizer.parameters, self.nudged, strict=True):
                 p.grad = grad
         self.optimizer.step()
-        forget(self.model, self.optimizer)
-        self.step += 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from backlit.compiler.gemm.dots import dots_of
@@ -19,13 +18,17 @@ class Epilogue:
     `tile + r * stride + c`, and is element (row + r, column + c) of the whole product.
     """
 
-    names: Mapping[int, str]
+    names: tuple[tuple[int, str], ...]
     pointers: int
 
     @property
     def parameters(self) -> list[str]:
         """What the kernel takes beside its own: the pointers, and where in the whole product its C begins."""
         return [*(f"ptr {name}" for name in self.given), "i64 %row", "i64 %column"]
+
+    def name(self, columns: int) -> str:
+        """The function that takes tiles of so many columns."""
+        return dict(self.names)[columns]
 
     @property
     def given(self) -> list[str]:

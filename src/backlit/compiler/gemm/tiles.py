@@ -197,7 +197,7 @@ class Tiles:
         row, column = (self.w.set("at", f"add i64 %{name}, {at}") for name, at in (("row", i), ("column", panel.j)))
         given = [*(f"ptr {pointer}" for pointer in self.epilogue.given), f"ptr {tile}"]
         given += [f"i64 {number}" for number in (stride, row, column, rows)]
-        self.w.put(f"call void @{self.epilogue.names[columns]}({', '.join(given)})")
+        self.w.put(f"call void @{self.epilogue.name(columns)}({', '.join(given)})")
 
     def _store(self, panel: Panel, places: dict[Cell, str], sums: dict[Cell, str]) -> None:
         for cell, name in sums.items():

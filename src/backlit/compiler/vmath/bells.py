@@ -3,44 +3,49 @@
 from __future__ import annotations
 
 from backlit.compiler.vmath import polynomials
-from backlit.compiler.vmath.exponentials import exp_closely, exp_within, scaled
+from backlit.compiler.vmath.exponentials import (
+    LN2_F32,
+    LOG2_E,
+    beyond_linear,
+    exp_within,
+    from_low_bits,
+    times_exp,
+)
 from backlit.compiler.vmath.writer import Body, Term, product_exactly, sum_ordered
-
-_SLOPE = (0.3989422804014327, -2.49232720227773e-17)  # 1/√(2π), and what is left of it
-_SLOPE_F32 = (0.3989422917366028, -1.1335170135851058e-08)
 
 
 def erf(b: Body, x: Term) -> Term:
-    """x + x · p(x²) for |x| ≤ 1, and 1 - exp(q(|x| - 1)) beyond."""
-    size = b.abs(x)
+    return b.copysign((_erf_single if b.single else _erf_double)(b, b.abs(x)), x)
+
+
+def _erf_single(b: Body, size: Term) -> Term:
+    """1 - exp(-w), where w = u + u · p(u) is -log(erfc(u)): without cancellation, as expm1 is computed."""
+    size = b.at_most(size, 4.0)
+    w = b.fma(size, b.polynomial(polynomials.ERFC_WHOLE_F32, size), size)
+    shifted = b.fma(w, -LOG2_E[0], b.whole + b.bias)
+    r = b.fma((b.whole + b.bias) - shifted, LN2_F32[0], -w)
+    power = from_low_bits(b, shifted)
+    return b.fma(-power, r + beyond_linear(b, r), 1.0 - power)
+
+
+def _erf_double(b: Body, size: Term) -> Term:
+    """x + x · p(x²) for x ≤ 1, and 1 - exp(q(x - 1)) beyond."""
     square = size * size
-    near = b.fma(size, b.polynomial(polynomials.ERF_F32 if b.single else polynomials.ERF_F64, square), size)
-    t = b.at_most(size, b.choose(6.0, 4.0)) - 1.0
-    far = 1.0 - exp_within(b, b.polynomial(polynomials.ERFC_F32 if b.single else polynomials.ERFC_F64, t))
-    return b.copysign(b.select(size > 1.0, far, near), x)
+    near = b.fma(size, b.polynomial(polynomials.ERF_F64, square), size)
+    far = 1.0 - exp_within(b, b.polynomial(polynomials.ERFC_F64, b.at_most(size, 6.0) - 1.0))
+    return b.select(size > 1.0, far, near)
 
 
 def gelu(b: Body, x: Term) -> Term:
     """x · Φ(x); 0 at -infinity.
 
-    x · (½ + x/√(2π) + x³ · p(x²)) for |x| < 1, the first sum as a pair. Beyond, with u = |x|:
-    max(x, 0) - u · Φ(-u), where u · Φ(-u) is exp(-u²/2) times a polynomial of t = (u - 3)/(u + 3), scaled last so
-    that it is right where it is subnormal.
+    x · (½ + x · p(x²)) for |x| < 9/16. Beyond, with u = |x|: max(x, 0) - u · Φ(-u), where u · Φ(-u) is exp(-u²/2) times
+    a polynomial of t = (u - 5/4)/(u + 5/4).
     """
-    slope, slope_low = _SLOPE_F32 if b.single else _SLOPE
-    near_square = x * x
-    linear, low = product_exactly(x, slope)
-    low = b.fma(x, slope_low, low)
-    low = b.fma(
-        x * near_square, b.polynomial(polynomials.NORMAL_F32 if b.single else polynomials.NORMAL_F64, near_square), low
-    )
-    most, left = sum_ordered(0.5, linear)
-    near = x * (most + (left + low))
-    u = b.at_most(b.abs(x), b.choose(40.0, 15.0))
+    u = b.at_most(b.abs(x), b.choose(38.622, 14.468))  # the tail is 0 there
     square, square_low = product_exactly(u, u)
-    p, n = exp_closely(b, -0.5 * square, -0.5 * square_low)
-    t = (u - 3.0) / (u + 3.0)
-    share, share_low = sum_ordered(0.375, b.polynomial(polynomials.TAIL_F32 if b.single else polynomials.TAIL_F64, t))
-    tail, tail_low = product_exactly(p, share)
-    tail = scaled(b, tail + b.fma(p, share_low, tail_low), n)
-    return b.copysign(b.select(b.abs(x) < 1.0, near, b.at_least(x, 0.0) - tail), x)
+    near = x * b.fma(x, b.polynomial(polynomials.NORMAL_F32 if b.single else polynomials.NORMAL_F64, square), 0.5)
+    t = (u - 1.25) / (u + 1.25)
+    share, low = sum_ordered(0.25, b.polynomial(polynomials.TAIL_F32 if b.single else polynomials.TAIL_F64, t))
+    tail = times_exp(b, square, -0.5, square_low, share, low)
+    return b.copysign(b.select(u < 0.5625, near, b.at_least(x, 0.0) - tail), x)

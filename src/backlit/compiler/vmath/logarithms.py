@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from backlit.compiler.vmath import polynomials
-from backlit.compiler.vmath.exponentials import exp_of_negative, lowest_exponent
+from backlit.compiler.vmath.exponentials import LN2, LN2_F32, exp_bounds, exp_of_negative
 from backlit.compiler.vmath.writer import Body, Term, product_exactly, sum_exactly, sum_ordered
 
 # Constants in two parts: the first has so few bits that its product with an exponent is exact.
@@ -106,11 +106,19 @@ def log1p(b: Body, x: Term) -> Term:
     return b.select(b.abs(x) < b.epsilon / 4, x, y)
 
 
+def _log1p_of_share(b: Body, z: Term) -> Term:
+    """log(1 + z) for 0 ≤ z ≤ 1: 1 + z or half of it is 1 + f, where f has no rounding error."""
+    high, low = LN2_F32 if b.single else LN2
+    great = z > 0.41421356
+    f = b.select(great, b.fma(z, 0.5, -0.5), z)
+    rest = beyond_linear(b, f)
+    most, left = sum_ordered(b.select(great, high, 0.0), f)
+    return most + (left + b.select(great, rest + low, rest))
+
+
 def softplus(b: Body, x: Term) -> Term:
-    """log(1 + exp(x)) = max(x, 0) + log1p(exp(-|x|))."""
-    z = exp_of_negative(b, -b.abs(x))
-    y = b.at_least(x, 0.0) + b.select(z < b.epsilon / 4, z, log1p_pair(b, z))
-    return b.select(x.equals(math.inf), x, y)
+    """log(1 + exp(x)) = max(x, 0) + log(1 + exp(-|x|))."""
+    return b.at_least(x, 0.0) + _log1p_of_share(b, exp_of_negative(b, -b.abs(x)))
 
 
 def logaddexp(b: Body, x: Term, y: Term) -> Term:
@@ -121,8 +129,8 @@ def logaddexp(b: Body, x: Term, y: Term) -> Term:
     greater = b.select(x < y, y, x)
     gap, gap_low = sum_exactly(b.select(x < y, x, y), -greater)
     gap = b.select(x.equals(y), 0.0, gap)
-    z = exp_of_negative(b, gap, b.select(gap > lowest_exponent(b), gap_low, 0.0))
-    total = greater + b.select(z < b.epsilon / 4, z, log1p_pair(b, z))
+    z = exp_of_negative(b, gap, b.select(gap > exp_bounds(b)[0], gap_low, 0.0))
+    total = greater + _log1p_of_share(b, z)
     total = b.select(b.abs(greater).equals(math.inf), greater, total)
     return b.select(gap.differs(gap), x + y, total)
 

@@ -1,4 +1,4 @@
-"""pow and hypot."""
+"""pow, of whole numbers too, and hypot."""
 
 from __future__ import annotations
 
@@ -80,6 +80,28 @@ def pow(b: Body, x: Term, y: Term) -> Term:
     signed = b.select(wrong, math.nan, signed)
     signed = b.select(b.either(x.differs(x), y.differs(y)), x + y, signed)
     return b.select(b.either(y.equals(0.0), x.equals(1.0)), 1.0, signed)
+
+
+def whole(type: str, name: str) -> str:
+    """The definition of x to the power y for whole numbers, by squaring; y counts as unsigned, and results wrap."""
+    return f"""define internal {type} {name}({type} %x, {type} %y) nounwind memory(none) {{
+entry:
+  br label %turn
+turn:
+  %power = phi {type} [1, %entry], [%multiplied, %turn]
+  %base = phi {type} [%x, %entry], [%squared, %turn]
+  %left = phi {type} [%y, %entry], [%halved, %turn]
+  %odd = trunc {type} %left to i1
+  %more = mul {type} %power, %base
+  %multiplied = select i1 %odd, {type} %more, {type} %power
+  %squared = mul {type} %base, %base
+  %halved = lshr {type} %left, 1
+  %again = icmp ne {type} %halved, 0
+  br i1 %again, label %turn, label %done
+done:
+  ret {type} %multiplied
+}}
+"""
 
 
 def hypot(b: Body, x: Term, y: Term) -> Term:

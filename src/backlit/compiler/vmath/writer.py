@@ -182,7 +182,7 @@ class Body:
 
         first: so many powers are added one by one at the end (Horner), where even and odd powers would cancel.
         """
-        if first or len(coefficients) <= 4:
+        if first or len(coefficients) <= (12 if x.type == FLOAT else 4):
             most = len(coefficients) - 1
             start = min(first, most) if first else most
             total = self.polynomial(coefficients[start:], x) if first else self.term(coefficients[-1], x.type)
