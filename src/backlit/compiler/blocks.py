@@ -301,7 +301,7 @@ class _Writer:
         cost = sum(COST.get(n.attrs[0], 1) if n.kind == "map" else 1 for n in inlined if n.size * 2 > size)
         widest = max(node.dtype.itemsize for node in kernel.nodes)
         node = kernel.nodes[0]
-        along = node.kind == "reduce" and len(node.args[0].shape) - 1 in node.attrs[1]  # the lanes of a vector are combined
+        along = node.kind == "reduce" and len(node.args[0].shape) - 1 in node.attrs[1]  # lanes of a vector are combined
         return cost * size * widest / self.frame.module.target.lanes_bytes + along * ACROSS * node.size
 
     def _loop(self, node: Node) -> None:

@@ -65,10 +65,6 @@ class Module:
     def take(self, code: Code) -> None:
         self.math |= code.math
         self.declares |= code.declared
-        for name, text in code.beside.items():
-            if text not in self._kernels:
-                self._kernels[text] = name
-                self.functions.append(text)
 
 
 def array(data: Any) -> Node:

@@ -84,8 +84,6 @@ class Code:
         self.lines: list[str] = []
         self.math: set[tuple[str, str]] = set()
         self.declared: set[str] = set()
-        self.rooms: list[str] = []  # memory of its own, which comes before the lines
-        self.beside: dict[str, str] = {}  # functions that are called, by their names
         self._count = 0
 
     def fresh(self, stem: str = "v") -> str:
@@ -102,7 +100,7 @@ class Code:
 
     def function(self, parameters: str, name: str = "NAME") -> str:
         """The instructions as a function of this module alone."""
-        body = "\n".join([*self.rooms, *self.lines])
+        body = "\n".join(self.lines)
         return f"define internal void @{name}({parameters}) #0 {{\nentry:\n{body}\n  ret void\n}}\n"
 
     def call(self, intrinsic: str, kind: str, *args: str) -> str:

@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 
+from backlit.compiler import vector_math
 from backlit.compiler.ir import Node
-from backlit.compiler.scalars import COST, MATH, Code, apply, literal, register, stored
+from backlit.compiler.scalars import COST, Code, apply, literal, register, stored
 from backlit.compiler.schedule import row_major
 from backlit.core.numbers import Shape
 
 LIMIT = 4000
 """About how many instructions may stand in one line of code."""
 MANY = 16
-"""From so many elements on, a long function is computed by a loop."""
-_TURNS = 8  # which has a multiple of so many turns, so that vectors are full
+"""From so many elements on, a long function is computed by vectors."""
 _KINDS = frozenset({"input", "constant", "iota", "map", "view", "reshape", "reduce", "pick", "matmul", "pad", "concat"})
 
 Elements = dict[Node, list[str]]
@@ -103,50 +103,32 @@ def _iota(s: Straight, node: Node) -> list[str]:
 def _map(s: Straight, node: Node) -> list[str]:
     columns = [s.elements[a] for a in node.args]
     dtypes = [a.dtype for a in node.args]
-    if node.attrs[0] in MATH and node.size >= MANY and all(dtype == node.dtype for dtype in dtypes):
-        return _map_by_loop(s, node, columns)
-    return [s.apply(node.attrs[0], list(args), dtypes, node.dtype) for args in zip(*columns, strict=True)]
+    function, kind = node.attrs[0], register(node.dtype)
+    wide = vector_math.of_vectors(function, kind) if node.size >= MANY else None
+    if wide is not None and all(dtype == node.dtype for dtype in dtypes):
+        return _map_of_vectors(s.code, function, kind, wide, columns)
+    return [s.apply(function, list(args), dtypes, node.dtype) for args in zip(*columns, strict=True)]
 
 
-def _map_by_loop(s: Straight, node: Node, columns: Sequence[Sequence[str]]) -> list[str]:
-    """A long function of many elements, by a loop over memory. LLVM makes vectors of that at once; in a straight line
-    it would have to find out, among thousands of instructions, which ones are alike.
+def _map_of_vectors(code: Code, function: str, kind: str, wide: str, columns: Sequence[Sequence[str]]) -> list[str]:
+    """A long function of many elements, by vectors: in single numbers LLVM would have to find out, among thousands of
+    instructions, which ones are alike.
     """
     rows = list(dict.fromkeys(zip(*columns, strict=True)))
-    turns = -(-len(rows) // _TURNS) * _TURNS
-    kind, size = stored(node.dtype), node.dtype.itemsize
-    code = s.code
-    rooms = [code.fresh("room") for _ in columns]
-    code.rooms += [f"  {room} = alloca [{turns} x {kind}], align 64" for room in rooms]
-
-    def place(room: str, j: int) -> str:
-        return code.let(f"getelementptr inbounds {kind}, ptr {room}, i64 {j}", "a") if j else room
-
-    for j in range(turns):
-        for room, value in zip(rooms, rows[min(j, len(rows) - 1)], strict=True):
-            code.put(f"  store {kind} {value}, ptr {place(room, j)}, align {size}")
-    name = _loop_of(code, node.attrs[0], len(columns), turns, node.dtype)
-    code.put(f"  call void @{name}({', '.join(f'ptr {room}' for room in rooms)})")
-    found = {row: code.let(f"load {kind}, ptr {place(rooms[0], j)}, align {size}") for j, row in enumerate(rows)}
+    lanes = vector_math.LANES[kind]
+    code.math.add((function, wide))
+    found: dict[tuple[str, ...], str] = {}
+    for start in range(0, len(rows), lanes):
+        group = rows[start : start + lanes]
+        args = []
+        for column in zip(*group, strict=True):
+            vector = "poison"
+            for j, value in enumerate(column):
+                vector = code.let(f"insertelement {wide} {vector}, {kind} {value}, i64 {j}")
+            args.append(f"{wide} {vector}")
+        result = code.let(f"call {wide} {vector_math.symbol(function, wide)}({', '.join(args)})")
+        found.update((row, code.let(f"extractelement {wide} {result}, i64 {j}")) for j, row in enumerate(group))
     return [found[row] for row in zip(*columns, strict=True)]
-
-
-def _loop_of(code: Code, function: str, count: int, turns: int, dtype: Any) -> str:
-    """A function beside this code: a map, so many turns, of numbers that stand in memory, over the first of them."""
-    kind = stored(dtype)
-    name = f"{function}.{kind}.{turns}"
-    inner = Code()
-    inner.put("  br label %head\nhead:\n  %i = phi i64 [0, %entry], [%after, %head]")
-    places = [inner.let(f"getelementptr inbounds {kind}, ptr %p{k}, i64 %i") for k in range(count)]
-    args = [inner.let(f"load {kind}, ptr {place}, align {dtype.itemsize}") for place in places]
-    value = apply(inner, function, args, [dtype] * count, dtype)
-    inner.put(f"  store {kind} {value}, ptr {places[0]}, align {dtype.itemsize}")
-    inner.put(f"  %after = add nuw nsw i64 %i, 1\n  %more = icmp ult i64 %after, {turns}")
-    inner.put("  br i1 %more, label %head, label %end\nend:")
-    code.beside[name] = inner.function(", ".join(f"ptr noalias %p{k}" for k in range(count)), name)
-    code.math |= inner.math
-    code.declared |= inner.declared
-    return name
 
 
 def _view(s: Straight, node: Node) -> list[str]:

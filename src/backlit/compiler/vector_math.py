@@ -18,6 +18,7 @@ faster up to a bound: a loop's emitter can find the greatest |x| first and then 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from functools import cache
 from typing import NamedTuple
@@ -83,6 +84,36 @@ class Definitions(NamedTuple):
         return "\n".join(sorted(self.declares)) + "\n" + self.functions
 
 
+LANES = {FLOAT: 16, DOUBLE: 8}
+"""How many numbers a vector has that is computed as a whole: 64 bytes. LLVM parts it where registers are shorter."""
+
+
+def of_vectors(name: str, type: str) -> str | None:
+    """The type of vectors for which there is the function, too; None if it looks numbers up one by one.
+
+    >>> of_vectors("tanh", "double")
+    '<8 x double>'
+    """
+    if name not in NAMES or type not in LANES or _definition(name, type)[2]:
+        return None
+    return f"<{LANES[type]} x {type}>"
+
+
+def _widened(text: str, lanes: int) -> str:
+    """Instructions on numbers, on vectors: what is done to one is done to each."""
+    words: list[str] = []
+    kind = ""
+    for word in re.split(r"([ ,()\n]+)", text):
+        if word in ("float", "double", "i1", "i32", "i64"):
+            kind, word = word, f"<{lanes} x {word}>"
+        elif re.fullmatch(r"0x[0-9A-F]+|-?[0-9]+|true|false", word):
+            word = f"splat ({kind} {word})"
+        elif word.startswith("@"):
+            word = re.sub(r"\.([fi](?:32|64))$", rf".v{lanes}\1", word)
+        words.append(word)
+    return "".join(words)
+
+
 def arity(name: str) -> int:
     """How many arguments a function takes."""
     return 1 if name in _UNARY else 2
@@ -91,10 +122,17 @@ def arity(name: str) -> int:
 def symbol(name: str, type: str) -> str:
     """The function's name in the IR.
 
-    >>> symbol("tanh", "float")
-    '@bl.tanh.f32'
+    >>> symbol("tanh", "float"), symbol("tanh", "<8 x double>")
+    ('@bl.tanh.f32', '@bl.tanh.v8f64')
     """
-    return f"@bl.{name}.{_SUFFIX.get(type, type)}"
+    lanes, element = _parted(type)
+    return f"@bl.{name}.{f'v{lanes}' if lanes else ''}{_SUFFIX.get(element, element)}"
+
+
+def _parted(type: str) -> tuple[int, str]:
+    """How many numbers a type has (0 for one that is no vector), and their type."""
+    lanes, _, element = type.strip("<>").rpartition(" x ")
+    return int(lanes or 0), element
 
 
 def within(name: str, type: str) -> tuple[str, float] | None:
@@ -127,7 +165,7 @@ def _definition(name: str, type: str) -> tuple[str, frozenset[str], tuple[tuple[
 
 
 def definitions(needed: Iterable[tuple[str, str]]) -> Definitions:
-    """The functions asked for as (name, "float" or "double"), each once.
+    """The functions asked for as (name, type), each once; the type is "float", "double", or what `of_vectors` gives.
 
     >>> made = definitions([("exp2", "float")])
     >>> made.functions.splitlines()[0]
@@ -139,10 +177,13 @@ def definitions(needed: Iterable[tuple[str, str]]) -> Definitions:
     declares: set[str] = set()
     tables: dict[str, str] = {}
     for name, type in dict.fromkeys(needed):
-        known = name in NAMES and type in (FLOAT, DOUBLE)
+        lanes, element = _parted(type)
+        known = name in NAMES and (type in LANES or type == of_vectors(name, element))
         if not known and not (name == "pow" and type in WHOLE):
             raise KeyError(f"There is no {name!r} of {type!r}; the functions are {', '.join(NAMES)}.")
-        text, declared, used = _definition(name, type)
+        text, declared, used = _definition(name, element)
+        if lanes:
+            text, declared = _widened(text, lanes), frozenset(_widened(line, lanes) for line in declared)
         texts.append(text)
         declares |= declared
         tables.update(used)
