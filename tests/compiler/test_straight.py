@@ -101,3 +101,57 @@ def test_a_function_of_vectors_is_that_of_its_numbers(name: str, type: str) -> N
     machine.entry(memory.ctypes.data, 0)
     one_by_one, at_once = memory[arity:]
     np.testing.assert_array_equal(one_by_one, at_once)
+
+
+@pytest.mark.parametrize("n", [1, 3, 17, 90])
+@pytest.mark.parametrize("order", [1, 2])
+def test_the_gradient_of_an_array_used_one_by_one(n: int, order: int) -> None:
+    def along(w: Any) -> Any:
+        total = 1.0
+        for i in range(n):
+            total = bl.tanh(total * w[i]) + w[i] * w[-i]
+        return total
+
+    def across(w: Any) -> Any:
+        m = bl.stack([w, w * 2 - 1])
+        total = w[0] * 0.0
+        for i in range(n):
+            total = total + m[i % 2, i] * m[-1, -1] - bl.sin(m[1, -i])
+        return total
+
+    w = np.linspace(-1, 1, n)
+    for f in (along, across):
+        slope = bl.grad(f)
+        g = slope if order == 1 else bl.grad(lambda x, s=slope: (s(x) * np.cos(np.arange(n))).sum())
+        compiled = bl.compile(g)
+        np.testing.assert_allclose(compiled(w).data, g(bl.Value(w)).data, rtol=1e-11, atol=1e-13)
+        notes = compiled.entries[0].program.notes
+        assert len(notes) < 40 or order == 2, "many numbers are placed together"
+        assert n > 17 or order == 2 or notes[0].kind == "straight"
+
+
+def test_what_is_placed_together_keeps_its_order_and_its_zeros() -> None:
+    numbers = [1e16, 1.0, -1e16, 1.0, -0.0]
+
+    def f(x: Any) -> Any:
+        total = bl.zeros(3).at[0].add(x[0])
+        for k in range(1, 5):
+            total = total + bl.zeros(3).at[k // 4].add(x[k])
+        return total
+
+    got, wanted = bl.compile(f)(np.array(numbers)).data, f(bl.Value(numbers)).data
+    assert np.array_equal(got, wanted)
+    assert np.array_equal(np.signbit(got), np.signbit(wanted))
+
+
+def test_a_scatter_to_positions_that_are_known_stands_in_a_line() -> None:
+    def f(x: Any, y: Any) -> Any:
+        return x.at[[1, -1, 1]].add(y)
+
+    x, y = np.arange(4.0), np.array([10.0, 20.0, 30.0])
+    compiled = bl.compile(f)
+    np.testing.assert_array_equal(compiled(x, y).data, [0.0, 41.0, 2.0, 23.0])
+    assert [note.kind for note in compiled.entries[0].program.notes] == ["straight"]
+    outside = bl.compile(lambda x, y: x.at[[1, 7, 1]].add(y))
+    with pytest.raises(bl.BacklitError):
+        outside(x, y)

@@ -82,6 +82,7 @@ class Graph:
     def __init__(self) -> None:
         self.nodes: list[Node] = []
         self._known: dict[Any, Node] = {}
+        self._placed: dict[Node, tuple[Node, list[tuple[tuple[int, ...], Node]]]] = {}  # see `_placed_together`
         self.origin: Value | None = None
         self.defined: Mapping[Value, Value] = {}
         self.loops: dict[Any, list[Node]] = {}
@@ -145,6 +146,10 @@ class Graph:
         found = self._simplified(function, args, shape, dtype)
         if found is not None:
             return found
+        if function == "add" and shape and dtype.kind == "f":
+            found = self._placed_together(args[0], args[-1])
+            if found is not None:
+                return found
         full = tuple(a if a.shape == shape else self.broadcast(a, shape) for a in args)
         if shape:
             scalars = [self.scalar_of(a) for a in full]
@@ -353,6 +358,41 @@ class Graph:
         """function: "set" (the last counts) or "add"; updates and arrays have one shape, plan as in `gather`."""
         return self._make("scatter", (base, updates, *arrays), (plan, function), base.shape, base.dtype)
 
+    def _placed_together(self, a: Node, b: Node) -> Node | None:
+        """The sum of arrays of zeros, in which single numbers stand, as one scatter of many numbers; so come the
+        gradients of an array whose elements are used one by one. They are added in the same order, to a sum that is
+        nowhere -0: to leave out the other zeros of `b` changes nothing.
+        """
+        last = self._placed_of(b)
+        if last is None or a.shape != b.shape:
+            return None
+        first = self._placed_of(a)
+        if first is not None:
+            base, numbers = a.args[0], [first]
+        elif a in self._placed:
+            base, numbers = self._placed[a]
+            if len(numbers) == _TOGETHER:
+                base, numbers = a, []
+        elif a.kind == "constant" and not np.signbit(a.data[a.data == 0]).any():
+            base, numbers = a, []
+        else:
+            return None
+        numbers = [*numbers, last]
+        where = [self.constant([place[d] for place, _ in numbers], INT64) for d in range(len(a.shape))]
+        updates = self.concat([self.reshape(number, (1,)) for _, number in numbers], 0)
+        found = self.scatter(base, updates, where, tuple(("array", d) for d in range(len(a.shape))), "add")
+        self._placed[found] = base, numbers
+        return found
+
+    def _placed_of(self, x: Node) -> tuple[tuple[int, ...], Node] | None:
+        """The place of the one number that an array of zeros holds, and the number."""
+        if x.kind != "scatter" or x.attrs[1] != "add" or x.args[1].shape or len(x.args) > 2:
+            return None
+        zero = self.value_of(x.args[0])
+        if zero is None or zero != 0 or np.signbit(zero):
+            return None
+        return tuple(entry[1] for entry in x.attrs[0]), x.args[1]
+
     def running(self, function: str, args: Sequence[Node], axis: int, reverse: bool, exclusive: bool) -> Node:
         """function: add or multiply (one argument), or recurrence (factor, term): y = factor · y before + term."""
         x = args[-1]
@@ -398,6 +438,8 @@ def _converted(number: Any, dtype: Dtype) -> Any:
     return np.asarray(number).astype(dtype)[()]
 
 
+_TOGETHER = 64
+"""How many numbers one scatter takes together."""
 _NUMBERS: dict[tuple[Any, bytes], Any] = {}
 
 

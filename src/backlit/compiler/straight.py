@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
+from operator import mul
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,22 @@ LIMIT = 4000
 """About how many instructions may stand in one line of code."""
 MANY = 16
 """From so many elements on, a long function is computed by vectors."""
-_KINDS = frozenset({"input", "constant", "iota", "map", "view", "reshape", "reduce", "pick", "matmul", "pad", "concat"})
+_KINDS = frozenset(
+    {
+        "input",
+        "constant",
+        "iota",
+        "map",
+        "view",
+        "reshape",
+        "reduce",
+        "pick",
+        "matmul",
+        "pad",
+        "concat",
+        "scatter",
+    }
+)
 
 Elements = dict[Node, list[str]]
 
@@ -36,6 +52,10 @@ def is_small(order: Iterable[Node]) -> bool:
             total += 2 * node.size * node.args[0].shape[-1]
         elif node.kind in ("reduce", "pick"):
             total += 2 * node.args[0].size
+        elif node.kind == "scatter":
+            if targets(node) is None:
+                return False
+            total += node.args[1].size
         elif node.kind in ("input", "constant"):
             if node.size > 512:
                 return False
@@ -47,6 +67,27 @@ def is_small(order: Iterable[Node]) -> bool:
 
 def positions(shape: Shape) -> Iterable[tuple[int, ...]]:
     return itertools.product(*(range(n) for n in shape))
+
+
+def targets(node: Node) -> list[int] | None:
+    """Which element of the result each update of a scatter goes to; None where that is not known beforehand, or the
+    position is outside.
+    """
+    base, updates, *arrays = node.args
+    found = [0] * updates.size
+    for entry, stride, length in zip(node.attrs[0], row_major(base.shape), base.shape, strict=True):
+        if entry[0] == "affine":
+            places = [entry[1] + sum(map(mul, entry[2], at)) for at in positions(updates.shape)]
+        else:
+            given = arrays[entry[1]]
+            given = given.args[0] if given.kind == "view" and not given.args[0].shape else given
+            if given.kind != "constant":
+                return None
+            places = np.broadcast_to(given.data, updates.shape).ravel().tolist()
+            if not all(-length <= place < length for place in places):
+                return None
+        found = [to + place % length * stride for to, place in zip(found, places, strict=True)]
+    return found
 
 
 class Straight:
@@ -212,6 +253,17 @@ def _pad(s: Straight, node: Node) -> list[str]:
     return [inner.get(tuple(i - b for i, b in zip(at, before, strict=True)), outside) for at in positions(node.shape)]
 
 
+def _scatter(s: Straight, node: Node) -> list[str]:
+    base, updates = node.args[:2]
+    places = targets(node)
+    assert places is not None
+    found = list(s.elements[base])
+    for place, value in zip(places, s.elements[updates], strict=True):
+        adds = node.attrs[1] == "add"
+        found[place] = s.apply("add", [found[place], value], [node.dtype] * 2, node.dtype) if adds else value
+    return found
+
+
 def _concat(s: Straight, node: Node) -> list[str]:
     (axis,) = node.attrs
     found: dict[tuple[int, ...], str] = {}
@@ -234,4 +286,5 @@ _KIND: dict[str, Callable[[Straight, Node], list[str]]] = {
     "matmul": _matmul,
     "pad": _pad,
     "concat": _concat,
+    "scatter": _scatter,
 }
