@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import backlit as bl
+from backlit.compiler import straight
 from backlit.compiler.compile import Compiled
 from backlit.core.value import current
 
@@ -222,3 +223,28 @@ def test_a_call_costs_some_microseconds() -> None:
             step(x)
         best = min(best, (time.perf_counter() - start) / 100)
     assert best < 40e-6  # 12 on an idle machine
+
+
+@pytest.mark.parametrize("limit", [straight.LIMIT, -1])
+@pytest.mark.parametrize("kind", [bl.Parameter, bl.Buffer])
+def test_a_number_of_the_state_is_read_as_it_was_before_the_call(
+    kind: Any, limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(straight, "LIMIT", limit)
+    before, now = kind(1.0), bl.Parameter(2.0)
+
+    def step() -> Any:
+        loss = now * 3.0
+        loss.backward()
+        with bl.no_grad():
+            before.data = now.data
+            now.data = now - 0.25 * now.grad
+            now.grad = None
+        return loss
+
+    compiled = bl.compile(step)
+    seen = []
+    for _ in range(4):
+        compiled()
+        seen.append((before.data, now.data))
+    assert seen == [(2.0, 1.25), (1.25, 0.5), (0.5, -0.25), (-0.25, -1.0)]

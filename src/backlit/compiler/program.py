@@ -65,6 +65,7 @@ class Program:
             self._alone.append((node.shape, node.dtype) if node.shape or stacked else np.empty((), node.dtype))
         self._in_parts = [(k, node.means) for k, node in enumerate(self.outputs) if node.means is not node.dtype]
         self._rooms: list[Room] = []
+        self._latest: Room | None = None  # where the inputs stand that were outputs of the last call
         self._follows: list[tuple[int, int]] = []
         self._status, shared, status_at = team.state()
         self._table = np.zeros(self._first_output + len(self.outputs) + 1, np.uintp)
@@ -157,15 +158,18 @@ class Program:
         if self._follows:
             table[room.places] = room.followers
             last, held, results = self.last, self._held, self._results
+            self._latest = room
             for k, place in self._follows:
                 last[place] = outputs[results + k]
                 held[place] = room
         return outputs
 
     def _free_room(self) -> Room:
-        """Memory for the outputs that nobody else holds any more, or new memory."""
+        """Memory for the outputs that nobody else holds any more, or new memory. Not that of the call before: a number
+        in it is held by nobody, but read by this one.
+        """
         for room in self._rooms:
-            if room.is_free():
+            if room is not self._latest and room.is_free():
                 return room
         room = Room(self.outputs[self._results :], self._follows)
         self._rooms.append(room)
