@@ -264,3 +264,18 @@ def test_nan_for_a_number_is_a_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(TANH, "lower", lower)
     assert "off by inf" in check(graph, "values")
+
+
+def test_what_an_extreme_was_chosen_from_is_computed_once() -> None:
+    """A product and a sum, rounded once in one loop and twice in another, left nothing equal to the extreme."""
+    chosen = Graph(
+        leaves=(Leaf(shape=(130, 65), dtype="float64", seed=9389, wild=False),),
+        lines=(
+            Line(text="{0} - {1} * {1}", args=(0, 0), exact=False),
+            Line(text="bl.max({0}, axis=None, keepdims=False)", args=(1,), exact=False),
+        ),
+        outputs=(2,),
+        assigned=(),
+    )
+    for level in (0, 2):
+        assert not check_case(Case(chosen, "second", 4000, level))

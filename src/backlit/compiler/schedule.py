@@ -107,6 +107,8 @@ class Schedule:
                     self.kept.add(arg)
         elif node.kind == "reshape" and self.address(node) is None and not self._inlines(node.args[0]):
             self.kept.add(node.args[0])
+        elif node.kind == "reduce" and node.attrs[0] in ("maximum", "minimum"):
+            self._keep_compared(node.args[0])
         elif node.kind == "running":
             self.kept.update(arg for arg in node.args if self.address(arg) is None)
         elif node.kind == "gather" and self.address(node.args[0]) is None:
@@ -120,6 +122,28 @@ class Schedule:
             for arg in node.args[2:]:
                 if self.address(arg) is None and self._costs.get(arg, 0) > _CHEAP:
                     self.kept.add(arg)
+
+    def _keep_compared(self, node: Node) -> None:
+        """What the extreme was chosen from is compared with it where gradients go back. Computed twice, a product and
+        a sum might be rounded once here and twice there, and nothing would be equal.
+        """
+        is_shared = len(self.users[node]) > 1
+        while node.kind in ("view", "reshape"):
+            node = node.args[0]
+            is_shared = is_shared or len(self.users[node]) > 1
+        if node.kind != "map" or node.dtype.kind != "f" or not is_shared:
+            return
+        found: set[str] = set()
+        stack, seen = [node], {node}
+        while stack:
+            x = stack.pop()
+            if x.kind == "map":
+                found.add(x.attrs[0])
+            below = {arg for arg in x.args if arg not in self.kept and arg.kind not in LEAVES} - seen
+            seen |= below
+            stack.extend(below)
+        if "multiply" in found and not found.isdisjoint(("add", "subtract")):
+            self.kept.add(node)
 
     def _inlines(self, node: Node) -> bool:
         return node.kind == "constant" and not node.shape
