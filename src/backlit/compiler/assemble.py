@@ -8,7 +8,7 @@ from backlit.compiler import loops, tape, team, vector_math
 from backlit.compiler.blocks import block, tape_runner
 from backlit.compiler.ir import Node
 from backlit.compiler.memory import LINE
-from backlit.compiler.module import Module, array
+from backlit.compiler.module import Module, array, pointer_at
 from backlit.compiler.scalars import Code
 from backlit.compiler.schedule import topological
 from backlit.compiler.straight import is_small
@@ -71,13 +71,9 @@ def _main(module: Module, inputs: Sequence[Node], outputs: Sequence[Node]) -> tu
     place.update((node, 1 + len(inputs) + k) for k, node in enumerate(constants))
     last = 1 + len(inputs) + len(constants) + len(outputs)
     code = Code()
-
-    def pointer(slot: int) -> str:
-        at = code.let(f"getelementptr inbounds ptr, ptr %table, i64 {slot}")
-        return code.let(f"load ptr, ptr {at}, align 8")
-
-    args = [pointer(0), pointer(last), *(pointer(place[leaf]) for leaf in whole.leaves)]
-    args += [pointer(1 + len(inputs) + len(constants) + k) for k in range(len(outputs))]
+    slots = [0, last, *(place[leaf] for leaf in whole.leaves)]
+    slots += [1 + len(inputs) + len(constants) + k for k in range(len(outputs))]
+    args = [pointer_at(code, slot) for slot in slots]
     before = code.let(f"getelementptr inbounds i8, ptr {args[0]}, i64 -{LINE}")
     code.put(f"  store i64 %count, ptr {before}, align 8")
     code.put(f"  call void @{whole.name}({', '.join(f'ptr {a}' for a in args)})")

@@ -132,9 +132,11 @@ class _Writer:
         """Let loops take over the tiles of a product that nothing else reads."""
         module, joined = self.frame.module, []
         for kernel, node in self.schedule.followed():
+            if node.size * node.dtype.itemsize < NEAR:
+                continue
             shapes = [part.product for part in products.parts_of(self.frame, products.product_of(self.schedule, node))]
             columns = [columns_of(shape, module.target) for shape in shapes]
-            if not all(columns) or node.size * node.dtype.itemsize < NEAR:
+            if not all(columns):
                 continue
             self.schedule.kept.discard(node)
             write = follower(self.schedule, kernel, node, self.aliases, module.target)
@@ -149,12 +151,12 @@ class _Writer:
         """A product whose tiles the loops of a kernel take over."""
         frame = self.frame
         write, widths = self.followers[kernel.nodes[0]]
-        writers = {width: write(width) for width in widths}
         names = {}
-        for width, writer in writers.items():
+        for width in widths:  # the widest last: that is the one to be told of
+            writer = write(width)
             frame.module.take(writer)
-            names[width] = frame.module.add(writer.text(), "k")
-        writer = writers[widths[-1]]
+            text = writer.text()
+            names[width] = name = frame.module.add(text, "k")
         extra = [frame.pointers[read] for read in writer.pointers]
         epilogue = Epilogue(tuple(names.items()), len(extra))
         parts = products.parts_of(frame, products.product_of(self.schedule, node))
@@ -162,7 +164,6 @@ class _Writer:
         goal = frame.take(node, node.size * node.dtype.itemsize) if whole else "null"
         product, told = products.call_with(frame, node, goal, epilogue, extra)
         frame.arena.free(node)
-        name, text = names[widths[-1]], writer.text()
         frame.module.notes.append(KernelNote(name, "tiles", kernel.nodes, text, told, frame.stem, (product,)))
 
     # -- where everything lies ----------------------------------------------------------------------------------
@@ -231,7 +232,7 @@ class _Writer:
 
     def _check(self, kernel: Kernel) -> None:
         """Before a kernel gathers or scatters: whether the positions that it was given lie inside."""
-        for node in self.schedule.inlined(kernel):
+        for node in self.schedule.inlined(kernel.nodes):
             if node.kind not in ("gather", "scatter"):
                 continue
             (target, *arrays), skip = node.args, 1 if node.kind == "scatter" else 0
@@ -296,7 +297,7 @@ class _Writer:
 
     def _cycles(self, kernel: Kernel) -> float:
         """About how long a kernel takes."""
-        inlined = self.schedule.inlined(kernel)
+        inlined = self.schedule.inlined(kernel.nodes)
         size = max([math.prod(kernel.domain), *(arg.size for node in kernel.nodes for arg in node.args)])
         cost = sum(COST.get(n.attrs[0], 1) if n.kind == "map" else 1 for n in inlined if n.size * 2 > size)
         widest = max(node.dtype.itemsize for node in kernel.nodes)

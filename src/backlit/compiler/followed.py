@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from backlit.compiler.ir import Node
-from backlit.compiler.loops import Affine, Writer, affine, combined, counters, merged
+from backlit.compiler.loops import Affine, Writer, affine, counters, elements, merged
 from backlit.compiler.scalars import stored
-from backlit.compiler.schedule import Kernel, Schedule, row_major
+from backlit.compiler.schedule import Kernel, Schedule
 from backlit.compiler.target import Target
 
 
@@ -39,25 +39,19 @@ def follower(
 ) -> Callable[[int], TileWriter] | None:
     """What writes the kernel for tiles of so many columns; None if the kernel does not go row by row as they do."""
     loops, index = counters(kernel.domain)
-    offset = combined(0, list(zip(row_major(kernel.domain), index, strict=True)))
-
-    def body(w: TileWriter) -> None:
-        values = [w.element(node, index, fresh=True) for node in kernel.nodes]
-        for node, value in zip(kernel.nodes, values, strict=True):  # last, lest one is written over what is read
-            w.store(node, offset, value)
-
     probe = TileWriter(schedule, target, product, aliases)
-    body(probe)
+    elements(probe, kernel, index)
 
     def arranged(w: TileWriter) -> list[tuple[str, int]]:
         w.accesses, w.apart = probe.accesses, probe.apart
         return merged(w, loops)
 
     trial = TileWriter(schedule, target, product, aliases)
-    if [count for _, count in arranged(trial)] != list(product.shape[-2:]):
+    order = arranged(trial)
+    if [count for _, count in order] != list(product.shape[-2:]):
         return None
-    (row, _), (column, _) = arranged(trial)
-    body(trial)
+    (row, _), (column, _) = order
+    elements(trial, kernel, index)
     if trial.places != {(affine(0, {row: 1}), affine(0, {column: 1}))}:
         return None
 
@@ -68,7 +62,7 @@ def follower(
 
         def place_and_body() -> None:
             w.put(f"  {row} = add nuw nsw i64 %row, %r\n  {column} = add nuw nsw i64 %column, %c")
-            body(w)
+            elements(w, kernel, index)
 
         w.loop([("%r", 2), ("%c", columns)], place_and_body, "0", "%rows")
         return w

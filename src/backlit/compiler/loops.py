@@ -332,15 +332,20 @@ def check(schedule: Schedule, positions: Node, length: int, code: int, target: T
 Plan = Callable[[Callable[[Any], Any]], None]
 
 
+def elements(w: Writer, kernel: Kernel, index: Sequence[Affine]) -> None:
+    """One element of each node of an elementwise kernel."""
+    values = [w.element(node, index, fresh=True) for node in kernel.nodes]
+    offset = combined(0, list(zip(row_major(kernel.domain), index, strict=True)))
+    for node, value in zip(kernel.nodes, values, strict=True):  # last, lest one is written over what is read
+        w.store(node, offset, value)
+
+
 def _elementwise(w: Writer, kernel: Kernel) -> Plan:
     def plan(arrange: Callable[[Any], Any]) -> None:
         loops, index = counters(kernel.domain)
 
         def body() -> None:
-            values = [w.element(node, index, fresh=True) for node in kernel.nodes]
-            offset = combined(0, list(zip(row_major(kernel.domain), index, strict=True)))
-            for node, value in zip(kernel.nodes, values, strict=True):  # last, lest one is written over what is read
-                w.store(node, offset, value)
+            elements(w, kernel, index)
 
         w.outer(arrange(loops), body)
 

@@ -74,6 +74,12 @@ def array(data: Any) -> Node:
     return node
 
 
+def pointer_at(code: Code, slot: int) -> str:
+    """A pointer out of the table that `@main` is given."""
+    at = code.let(f"getelementptr inbounds ptr, ptr %table, i64 {slot}")
+    return code.let(f"load ptr, ptr {at}, align 8")
+
+
 def clock(target: Target) -> tuple[str, str]:
     """A declaration, and the instruction that reads a clock of the CPU which every program may read."""
     if target.triple.startswith(("aarch64", "arm64")):

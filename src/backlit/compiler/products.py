@@ -15,7 +15,7 @@ from backlit.compiler.ir import Node
 from backlit.compiler.memory import LINE
 from backlit.compiler.module import KernelNote
 from backlit.compiler.scalars import Code, register, stored
-from backlit.compiler.schedule import Address, Schedule
+from backlit.compiler.schedule import Address, Schedule, is_by_rows
 from backlit.compiler.target import Target
 
 ROWS = 96
@@ -42,7 +42,7 @@ def operands(schedule: Schedule, node: Node) -> tuple[Address, Address]:
 def _layout(strides: Sequence[int], rows: int, columns: int) -> tuple[bool, int]:
     """Whether an operand is stored transposed, and the distance of its stored rows."""
     r, c = strides[-2:]
-    if (c == 1 or columns == 1) and (r >= columns or rows == 1):
+    if is_by_rows(r, c, rows, columns):
         return False, max(r, columns) if rows > 1 else columns
     return True, max(c, rows) if columns > 1 else rows
 

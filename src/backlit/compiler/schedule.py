@@ -133,15 +133,7 @@ class Schedule:
             is_shared = is_shared or len(self.users[node]) > 1
         if node.kind != "map" or node.dtype.kind != "f" or not is_shared:
             return
-        found: set[str] = set()
-        stack, seen = [node], {node}
-        while stack:
-            x = stack.pop()
-            if x.kind == "map":
-                found.add(x.attrs[0])
-            below = {arg for arg in x.args if arg not in self.kept and arg.kind not in LEAVES} - seen
-            seen |= below
-            stack.extend(below)
+        found = {x.attrs[0] for x in self.inlined([node]) if x.kind == "map"}
         if "multiply" in found and not found.isdisjoint(("add", "subtract")):
             self.kept.add(node)
 
@@ -154,9 +146,7 @@ class Schedule:
             return False
         rows, columns = node.shape[-2:]
         r, c = found.strides[-2:]
-        if (c == 1 or columns == 1) and (r >= columns or rows == 1):
-            return True
-        return (r == 1 or rows == 1) and (c >= rows or columns == 1)
+        return is_by_rows(r, c, rows, columns) or is_by_rows(c, r, columns, rows)
 
     def _spreads(self, node: Node, user: Node) -> bool:
         """Whether the user computes this more often than it has elements."""
@@ -256,8 +246,9 @@ class Schedule:
         for node in self.order:
             if node.kind != "matmul" or node in self.outputs or math.prod(node.shape[:-2]) != 1 or not node.size:
                 continue
-            kernels = {id(home[x]): home[x] for x in self._readers(node) if x is not None and x in home}
-            kernel = next(iter(kernels.values())) if len(kernels) == 1 and None not in self._readers(node) else None
+            readers = self._readers(node)
+            kernels = {id(home[x]): home[x] for x in readers if x is not None and x in home}
+            kernel = next(iter(kernels.values())) if len(kernels) == 1 and None not in readers else None
             if kernel is not None and kernel.kind == "elementwise" and math.prod(kernel.domain) == node.size:
                 found.setdefault(id(kernel), (kernel, node))
         return list(found.values())
@@ -301,10 +292,10 @@ class Schedule:
                 stack.extend(x.args)
         return list(found)
 
-    def inlined(self, kernel: Kernel) -> list[Node]:
-        """All nodes that a kernel computes, those among them that it does not keep included."""
+    def inlined(self, nodes: Iterable[Node]) -> list[Node]:
+        """All that is computed in the loops of these nodes, themselves and what is not kept."""
         found: dict[Node, None] = {}
-        stack = list(kernel.nodes)
+        stack = list(nodes)
         while stack:
             x = stack.pop()
             if x in found:
@@ -329,6 +320,11 @@ class Schedule:
             else:
                 stack.extend((arg, here and x.kind == "map") for arg in x.args)
         return aligned - elsewhere
+
+
+def is_by_rows(row: int, column: int, rows: int, columns: int) -> bool:
+    """Whether a matrix of these strides is stored row after row, as a product reads it."""
+    return (column == 1 or columns == 1) and (row >= columns or rows == 1)
 
 
 def topological(outputs: Sequence[Node]) -> list[Node]:

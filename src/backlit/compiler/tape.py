@@ -14,6 +14,7 @@ import numpy as np
 
 from backlit.compiler import rows as table
 from backlit.compiler.ir import INT64, Dtype, Graph, Node
+from backlit.compiler.module import array, pointer_at
 from backlit.compiler.rows import Rows, Rule, Unfit
 from backlit.compiler.scalars import Code, apply, stored
 from backlit.core.op import Op
@@ -50,7 +51,7 @@ class Tape:
         for k, row in enumerate(constants):
             data = np.frombuffer(rows.constants[row].tobytes(), np.uint8)
             self.numbers[k * SLOT : k * SLOT + len(data)] = data
-        self.arrays = [_array(self.numbers), _array(self.stream)]
+        self.arrays = [array(self.numbers), array(self.stream)]
 
     @property
     def inputs(self) -> list[Node]:
@@ -70,12 +71,6 @@ class Tape:
     def choose(self, which: Sequence[int]) -> None:
         """Let only these of the outputs come out."""
         self.outputs = [self._every[k] for k in which]
-
-
-def _array(data: Any) -> Node:
-    node = Node("constant", (), ("array",), data.shape, data.dtype)
-    node.data = data
-    return node
 
 
 def _dtype_of(rows: Rows, row: int, dtypes: Sequence[Dtype]) -> Dtype:
@@ -291,13 +286,8 @@ def main(tape: Tape, runs: Sequence[tuple[bool, int, int, int]], name: str, slot
     slots: where the table holds the numbers, the stream and the rows of `copies`.
     """
     code = Code()
-
-    def pointer(slot: int) -> str:
-        at = code.let(f"getelementptr inbounds ptr, ptr %table, i64 {slot}")
-        return code.let(f"load ptr, ptr {at}, align 8")
-
-    arena = pointer(0)
-    numbers, stream, rows = (pointer(slot) for slot in slots)
+    arena = pointer_at(code, 0)
+    numbers, stream, rows = (pointer_at(code, slot) for slot in slots)
     _constants(code, tape, arena, numbers)
     block = "entry"
     done = False
