@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from backlit.compiler import loops, tape, team, vector_math
+from backlit.compiler import tape, team, vector_math
 from backlit.compiler.blocks import block, tape_runner
 from backlit.compiler.ir import Node
 from backlit.compiler.memory import LINE
 from backlit.compiler.module import Module, array, pointer_at
-from backlit.compiler.scalars import Code
+from backlit.compiler.scalars import AS_WRITTEN, Code
 from backlit.compiler.schedule import topological
 from backlit.compiler.straight import is_small
 
@@ -44,8 +44,8 @@ def finish(module: Module, inputs: Sequence[Node], outputs: Sequence[Node]) -> t
             defined.functions,
             *module.functions,
             main,
-            *loops.metadata(),
             f"attributes #0 = {{ noinline nounwind{wide} }}",
+            f"attributes {AS_WRITTEN} = {{ noinline nounwind{wide} }}",
         ]
     )
     return text, constants, max(arena, LINE)

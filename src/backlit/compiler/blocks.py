@@ -290,7 +290,7 @@ class _Writer:
         name = frame.module.add(text, "k")
         pointers = [frame.pointers[node] for node in writer.pointers]
         if writer.turns:
-            frame.share_turns(name, pointers, writer.turns, step_of(writer.turns))
+            frame.share_turns(name, pointers, writer.turns, step_of(writer.turns, writer.together))
         else:
             frame.call(name, pointers)
         frame.module.notes.append(KernelNote(name, kernel.kind, kernel.nodes, text, "", frame.stem))

@@ -27,7 +27,6 @@ class TileWriter(Writer):
         if node is not self.product:
             return super()._element(node, index, fresh)
         self.places.add(tuple(self._merge(place) for place in index if place != (0, ())))
-        self.widest = max(self.widest, node.dtype.itemsize)
         at = self.let(f"add nsw i64 {self.let('mul nsw i64 %r, %stride')}, %c")
         kind = stored(node.dtype)
         place = self.let(f"getelementptr inbounds {kind}, ptr %tile, i64 {at}", "a")
@@ -61,7 +60,8 @@ def follower(
         w.extra = ["ptr noalias readonly %tile", "i64 %stride", "i64 %row", "i64 %column", "i64 %rows"]
 
         def place_and_body() -> None:
-            w.put(f"  {row} = add nuw nsw i64 %row, %r\n  {column} = add nuw nsw i64 %column, %c")
+            w.put(f"  {row} = add nuw nsw i64 %row, %r")
+            w.put(f"  {column} = add nuw nsw i64 %column, %c")
             elements(w, kernel, index)
 
         w.loop([("%r", 2), ("%c", columns)], place_and_body, "0", "%rows")

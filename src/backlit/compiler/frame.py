@@ -44,7 +44,7 @@ class Frame:
             at = job.let(f"getelementptr inbounds ptr, ptr %args, i64 {k}")
             given.append(job.let(f"load ptr, ptr {at}, align 8"))
         write(job, given)
-        name = self.module.add(job.function("ptr %args, i64 %part, i64 %who"), "job")
+        name = self.module.add(job.function("ptr %args, i64 %part, i64 %who", as_written=True), "job")
         self.module.shares = True
         args = self.take(pointers, 8 * len(pointers))
         for k, pointer in enumerate(pointers):
@@ -80,7 +80,7 @@ def _call(code: Code, name: str, pointers: Sequence[str], numbers: Sequence[str]
     code.put(f"  call void @{name}({', '.join(args)})")
 
 
-def step_of(turns: int) -> int:
-    """How many turns of a kernel's outermost loop are one part."""
+def step_of(turns: int, multiple: int) -> int:
+    """How many turns of a kernel's outermost loop are one part: of these, so many at a time."""
     step = -(-turns // team.PARTS)
-    return -(-step // 64) * 64 if turns > 64 * team.PARTS else step  # perhaps the only loop, of numbers side by side
+    return -(-step // multiple) * multiple

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from backlit.compiler import cache
+from backlit.compiler.scalars import AS_WRITTEN
 from backlit.compiler.target import Target, host
 
 ENTRY = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)
@@ -26,7 +27,7 @@ RECIPE = "3"
 """Changes whenever equal text would become other machine code: it is part of the name under which code is kept."""
 _WORTH_A_THREAD = 12_000  # characters of text; less compiles sooner than a second thread would start to pay
 _WORTH_A_UNIT = 3000  # characters of text; less is compiled sooner beside something else
-_COMPUTES = re.compile(r" = (?:load (?:half|float|double)|[us](?:div|rem)) ")
+_COMPUTES = re.compile(r" = (?:load (?:half|float|double),|[us](?:div|rem) |call \w+ @bl\.)")
 """What a function that only calls others does not do."""
 _FUNCTION = re.compile(r"^define .*?^}\n?", re.MULTILINE | re.DOTALL)
 _NAME = re.compile(r"@([\w.$]+)")
@@ -168,38 +169,38 @@ class Unit:
 
 
 def units(text: str) -> list[Unit]:
-    """A module in parts: loops, in two parts if there are many; products; and what only calls those."""
+    """A module in parts: what is as it shall run, in two parts if there is much of it; what LLVM's passes are to work
+    on; and what only calls others.
+    """
     bodies = _FUNCTION.findall(text)
     rest = _FUNCTION.sub("", text)
     by_name = {_name_of(body): body for body in bodies}
-    inlined = {name for name, body in by_name.items() if " alwaysinline " in body.split("\n", 1)[0]}
+    heads = {name: body.split("\n", 1)[0] for name, body in by_name.items()}
+    inlined = {name for name, head in heads.items() if " alwaysinline " in head}
     needs = {
         name: [other for other in dict.fromkeys(_NAME.findall(body)) if other in by_name and other != name]
         for name, body in by_name.items()
     }
     own = [name for name in by_name if name not in inlined]
-    ready = {name for name in own if name.startswith("product")}
-    others = [name for name in own if name not in ready]
-    main = [name for name in others if name == "main" or any(n in others for n in needs[name])]
-    kernels = [name for name in own if name not in ready and name not in main]
-    calls = [name for name in main if not _COMPUTES.search(by_name[name])]
-    if sum(len(by_name[name]) for name in calls) > _WORTH_A_UNIT:
-        main = [name for name in main if name not in calls]
-    else:
+    written = [name for name in own if f" {AS_WRITTEN} " in heads[name] or name.startswith("product")]
+    others = [name for name in own if name not in written]
+    calls = [name for name in others if not _COMPUTES.search(by_name[name])]
+    late = [name for name in others if name not in calls]
+    if sum(len(by_name[name]) for name in calls) < _WORTH_A_UNIT:  # compiled sooner beside something else
+        (written or late).extend(calls)
         calls = []
-    groups = [(kernels + main, False, False)]
-    if len(by_name) > 4 and sum(len(by_name[name]) for name in kernels) > _WORTH_A_THREAD:
-        groups = [(half, False, False) for half in _halves(kernels, main, by_name)]
-    groups += [([name for name in own if name in ready], True, False), (calls, True, True)]
+    parts = _halves(written, by_name) if sum(len(by_name[name]) for name in written) > _WORTH_A_THREAD else [written]
+    groups = [(late, False, False), *((part, True, False) for part in parts), (calls, True, True)]
     groups = [group for group in groups if group[0]]
     whole = len(groups) == 1
     return [Unit(_unit_text(rest, group, by_name, needs, inlined, whole), group, *how) for group, *how in groups]
 
 
-def _halves(kernels: Sequence[str], main: Sequence[str], by_name: dict[str, str]) -> list[list[str]]:
-    halves: list[list[str]] = [[], list(main)]
-    sizes = [0, sum(len(by_name[name]) for name in main) // 4]  # calls alone compile fast
-    for name in sorted(kernels, key=lambda name: -len(by_name[name])):
+def _halves(names: Sequence[str], by_name: dict[str, str]) -> list[list[str]]:
+    """Functions in two parts of about the same length."""
+    halves: list[list[str]] = [[], []]
+    sizes = [0, 0]
+    for name in sorted(names, key=lambda name: -len(by_name[name])):
         smaller = sizes.index(min(sizes))
         halves[smaller].append(name)
         sizes[smaller] += len(by_name[name])
@@ -283,7 +284,7 @@ def _circumstances(target: Target, level: int) -> tuple[str, ...]:
 def _compiled(parts: Sequence[Unit], target: Target, level: int, seconds: dict[str, float]) -> list[bytes]:
     """Object code for each unit. Units are compiled side by side where there is more than one CPU."""
     results: list[Any] = [None] * len(parts)
-    order = sorted(range(len(parts)), key=lambda k: parts[k].ready)  # what takes the passes takes longest
+    order = sorted(range(len(parts)), key=lambda k: (parts[k].ready, -len(parts[k].text)))  # what takes longest first
 
     def work() -> None:
         while order:
@@ -297,7 +298,8 @@ def _compiled(parts: Sequence[Unit], target: Target, level: int, seconds: dict[s
                 results[k] = error
 
     helpers = []
-    if len(parts) > 1 and (os.cpu_count() or 1) > 1 and len(parts[0].text) > _WORTH_A_THREAD // 2:
+    lengths = sorted(len(part.text) for part in parts)
+    if len(parts) > 1 and (os.cpu_count() or 1) > 1 and lengths[-2] > _WORTH_A_THREAD // 2:
         _object_functions()  # what is set once, is set before there are several threads
         target.machine(level)
         helpers = [threading.Thread(target=work, name="backlit-compile") for _ in range(min(len(parts), 4) - 1)]
@@ -334,6 +336,12 @@ def _module(unit: Unit, target: Target, level: int) -> tuple[Any, Any, Any]:
         options.loop_unrolling = True
         builder = llvm.create_pass_builder(machine, options)
         manager = builder.getModulePassManager()
+        _object_functions()[0](manager, module, builder)
+        _free(manager)
+    elif " alwaysinline " in unit.text:
+        builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=0))
+        manager = llvm.create_new_module_pass_manager()
+        manager.add_always_inliner_pass()
         _object_functions()[0](manager, module, builder)
         _free(manager)
     return module, context, machine

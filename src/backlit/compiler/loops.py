@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from backlit.compiler.inner import TOGETHER, Fold, Inner, NotVectors, Turns
 from backlit.compiler.ir import INT64, Node
-from backlit.compiler.scalars import COST, Code, apply, literal, register, stored
+from backlit.compiler.scalars import COST, Blocks, apply, literal, register, stored
 from backlit.compiler.schedule import LEAVES, Kernel, Schedule, row_major
 from backlit.compiler.target import Target
 from backlit.core.numbers import Shape
@@ -37,37 +38,31 @@ def combined(offset: int, parts: Sequence[tuple[int, Affine]]) -> Affine:
     return affine(offset, terms)
 
 
-class Writer(Code):
+class Writer(Blocks):
     """Writes one kernel. `memory(node)` is the pointer by which the kernel reaches a kept node."""
 
     def __init__(self, schedule: Schedule, name: str, target: Target) -> None:
         super().__init__()
         self.target = target
-        self.widest = 1  # bytes of the largest number that is loaded or stored
         self.schedule = schedule
         self.name = name
         self.pointers: dict[Node, str] = {}  # in the order of the parameters
         self.written: set[Node] = set()
         self.aliases: dict[Node, Node] = {}  # a result that is written over what it replaces
         self._memo: dict[Any, str] = {}
-        self._block = "entry"
-        self._labels = 0
         self.merged: dict[str, tuple[str, int] | None] = {}  # a counter as part of a longer one
         self.accesses: list[dict[str, int]] = []
         self.extra: list[str] = []  # parameters behind the pointers
         self.apart: set[str] = set()  # counters used as numbers, which cannot be merged with others
         self.cuts = False  # whether the outermost loop may run from %lo to %hi only
-        self.turns = 0  # if so: how many turns it has in all
+        self.turns, self.together = 0, 1  # if so: how many turns it has in all, and of how many a part is a multiple
+        self.plain = False  # whether loops stay as they are: one number in each turn
+        self.as_written = True  # whether LLVM's passes would find nothing in it
 
     # -- blocks -------------------------------------------------------------------------------------------------
 
-    def label(self, stem: str) -> str:
-        self._labels += 1
-        return f"{stem}{self._labels}"
-
     def begin(self, label: str) -> None:
-        self.put(f"{label}:")
-        self._block = label
+        super().begin(label)
         self._memo = {}
 
     def outer(self, counters: Sequence[tuple[str, int]], body: Callable[[], None]) -> None:
@@ -88,28 +83,41 @@ class Writer(Code):
             return
         (counter, count), rest = counters[0], counters[1:]
         head, after = self.label("loop"), self.label("done")
-        before = self._block
+        before, mark = self.block, len(self.lines)
         step = self.fresh("next")
         self.put(f"  br label %{head}")
         self.begin(head)
         at = len(self.lines)
         self.put("")
         self.loop(rest, body)
+        inside = self.lines[at + 1 :]
+        if not rest and self.on_vectors(mark, before, Turns(counter, count, first, end), inside) is not None:
+            return
         self.put(f"  {step} = add nuw nsw i64 {counter}, 1")
-        self.lines[at] = f"  {counter} = phi i64 [{first}, %{before}], [{step}, %{self._block}]"
+        self.lines[at] = f"  {counter} = phi i64 [{first}, %{before}], [{step}, %{self.block}]"
         more = self.let(f"icmp ult i64 {step}, {end or count}")
-        self.put(f"  br i1 {more}, label %{head}, label %{after}{self.advice(count) if not rest else ''}")
+        self.put(f"  br i1 {more}, label %{head}, label %{after}")
         self.begin(after)
 
-    def advice(self, count: int) -> str:
-        """What LLVM is told of an inner loop. Left alone, it would unroll a short one and vectorise the loop around it,
-        which jumps through memory.
+    def on_vectors(
+        self, mark: int, before: str, turns: Turns, body: Sequence[str], fold: Fold | None = None
+    ) -> str | None:
+        """Write a loop again, on vectors, from `mark` on, in the block `before`: the name of what was folded; None, and
+        nothing is changed, if its turns cannot be taken side by side.
         """
-        lanes = self.target.lanes_bytes // self.widest
-        if count < 2 or lanes < 2 or count > 64 * lanes:
-            return ""
-        masked = self.target.has_masks and count % lanes != 0 and count < 4 * lanes
-        return f", !llvm.loop !{MASKED if masked else WHOLE}"
+        if self.plain:
+            return None
+        written, now = self.lines[mark:], self.block
+        try:
+            inner = Inner(turns, body, fold)
+            if turns.end == "%hi":
+                self.together = TOGETHER
+            del self.lines[mark:]
+            self.block, self._memo = before, {}
+            return inner.write(self, self.target.lanes_bytes)
+        except NotVectors:
+            self.lines[mark:], self.block = written, now
+            return None
 
     # -- memory -------------------------------------------------------------------------------------------------
 
@@ -148,7 +156,6 @@ class Writer(Code):
 
     def place(self, node: Node, offset: Affine) -> str:
         """The address of an element of a kept node."""
-        self.widest = max(self.widest, node.dtype.itemsize)
         at = self.number(self._merge(offset))
         pointer = self.pointer(node)
         if at == "0":
@@ -243,7 +250,7 @@ class Writer(Code):
             f"ptr noalias {'' if node in self.written else 'readonly '}{pointer}"
             for node, pointer in self.pointers.items()
         ]
-        return self.function(", ".join([*pointers, *self.extra]), self.name)
+        return self.function(", ".join([*pointers, *self.extra]), self.name, self.as_written)
 
 
 def counters(shape: Shape, stem: str = "%i") -> tuple[list[tuple[str, int]], list[Affine]]:
@@ -277,20 +284,6 @@ def merged(writer: Writer, loops: Sequence[tuple[str, int]]) -> list[tuple[str, 
     return result
 
 
-WHOLE, MASKED = 10, 11
-"""The numbers of the metadata nodes that say how an inner loop is vectorised."""
-
-
-def metadata() -> list[str]:
-    """The nodes that `Writer.advice` names."""
-    return [
-        '!0 = !{!"llvm.loop.unroll.disable"}',
-        '!1 = !{!"llvm.loop.vectorize.predicate.enable", i1 true}',
-        f"!{WHOLE} = distinct !{{!{WHOLE}, !0}}",
-        f"!{MASKED} = distinct !{{!{MASKED}, !0, !1}}",
-    ]
-
-
 def write(
     schedule: Schedule, kernel: Kernel, name: str, aliases: dict[Node, Node], target: Target, cuts: bool = False
 ) -> Writer:
@@ -300,7 +293,7 @@ def write(
     """
     body = _BODIES[kernel.kind]
     probe = Writer(schedule, name, target)
-    probe.aliases = aliases
+    probe.aliases, probe.plain = aliases, True
     plan = body(probe, kernel)
     plan(list)
     writer = Writer(schedule, name, target)
@@ -322,7 +315,7 @@ def check(schedule: Schedule, positions: Node, length: int, code: int, target: T
         bad = w.let(f"icmp uge i64 {at}, {2 * length}")
         return w.let(f"or i1 {now}, {bad}")
 
-    found = _through(w, loops, "i1", "false", step)
+    found = _through(w, loops, "i1", "false", step, "false")
     old = w.let("load i64, ptr %status")
     w.put(f"  store i64 {w.let(f'select i1 {found}, i64 {code}, i64 {old}')}, ptr %status")
     w.extra = ["ptr %status"]
@@ -478,29 +471,46 @@ def _folded(
     kind = register(x.dtype)
     start = _start(w, node, x, index)
     wide = kind
-    total = _through(w, inner, wide, start, lambda now: _joined(w, function, now, w.element(x, index), x, loose=True))
+    nothing = _start(w, node, x, index)
+    total = _through(
+        w, inner, wide, start, lambda now: _joined(w, function, now, w.element(x, index), x, loose=True), nothing
+    )
     w.store(node, offset, total)
 
 
-def _through(w: Writer, loops: Sequence[tuple[str, int]], kind: str, start: str, step: Callable[[str], str]) -> str:
-    """A value carried through nested loops."""
+def _through(
+    w: Writer,
+    loops: Sequence[tuple[str, int]],
+    kind: str,
+    start: str,
+    step: Callable[[str], str],
+    nothing: str | None = None,
+) -> str:
+    """A value carried through nested loops. nothing: what a step leaves the other as it is, if steps can be taken in
+    any order.
+    """
     if not loops:
         return step(start)
     (counter, count), rest = loops[0], loops[1:]
     head, after = w.label("fold"), w.label("done")
-    before = w._block
+    before, mark = w.block, len(w.lines)
     now, following = w.fresh("acc"), w.fresh("next")
     w.put(f"  br label %{head}")
     w.begin(head)
     at = len(w.lines)
     w.put("")
     w.put("")
-    result = _through(w, rest, kind, now, step)
+    result = _through(w, rest, kind, now, step, nothing)
+    if not rest and nothing is not None:
+        fold = Fold(kind, start, nothing, now, result)
+        found = w.on_vectors(mark, before, Turns(counter, count), w.lines[at + 2 :], fold)
+        if found is not None:
+            return found
     w.put(f"  {following} = add nuw nsw i64 {counter}, 1")
-    w.lines[at] = f"  {counter} = phi i64 [0, %{before}], [{following}, %{w._block}]"
-    w.lines[at + 1] = f"  {now} = phi {kind} [{start}, %{before}], [{result}, %{w._block}]"
+    w.lines[at] = f"  {counter} = phi i64 [0, %{before}], [{following}, %{w.block}]"
+    w.lines[at + 1] = f"  {now} = phi {kind} [{start}, %{before}], [{result}, %{w.block}]"
     more = w.let(f"icmp ult i64 {following}, {count}")
-    w.put(f"  br i1 {more}, label %{head}, label %{after}{w.advice(count) if not rest else ''}")
+    w.put(f"  br i1 {more}, label %{head}, label %{after}")
     w.begin(after)
     return result
 
@@ -516,6 +526,7 @@ def _pick(w: Writer, kernel: Kernel) -> Plan:
         kept = [index[d] for d in range(len(x.shape)) if d != axis]
         offset = combined(0, list(zip(row_major(node.shape), kept, strict=True)))
         kind = register(x.dtype)
+        w.as_written = False  # each turn goes on from the one before, and several stand better in one
 
         def body() -> None:
             if x.shape[axis] == 1:
@@ -524,7 +535,7 @@ def _pick(w: Writer, kernel: Kernel) -> Plan:
             counter = f"%i{axis}"
             first = w.element(x, [affine(0, {}) if d == axis else at for d, at in enumerate(index)])
             head, after = w.label("fold"), w.label("done")
-            before = w._block
+            before = w.block
             best, where, following = w.fresh("best"), w.fresh("where"), w.fresh("next")
             w.put(f"  br label %{head}")
             w.begin(head)
@@ -639,6 +650,7 @@ def _running(w: Writer, kernel: Kernel) -> Plan:
         strides = row_major(node.shape)
         offset = combined(0, list(zip(strides, index, strict=True)))
         kind = register(x.dtype)
+        w.as_written = False  # each turn goes on from the one before, and several stand better in one
 
         def body() -> None:
             start = literal(1 if function == "multiply" else 0, x.dtype)

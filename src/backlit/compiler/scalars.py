@@ -77,6 +77,10 @@ def literal(number: Any, dtype: Dtype) -> str:
     return str(int(number))
 
 
+AS_WRITTEN = "#1"
+"""The attributes of a function that is written as it shall run."""
+
+
 class Code:
     """LLVM instructions as they are written, with fresh names; what they need from outside is noted."""
 
@@ -98,16 +102,33 @@ class Code:
         self.lines.append(f"  {name} = {expression}")
         return name
 
-    def function(self, parameters: str, name: str = "NAME") -> str:
-        """The instructions as a function of this module alone."""
-        body = "\n".join(self.lines)
-        return f"define internal void @{name}({parameters}) #0 {{\nentry:\n{body}\n  ret void\n}}\n"
+    def function(self, parameters: str, name: str = "NAME", as_written: bool = False) -> str:
+        """The instructions as a function of this module alone. as_written: LLVM's passes would find nothing in it."""
+        body, attributes = "\n".join(self.lines), AS_WRITTEN if as_written else "#0"
+        return f"define internal void @{name}({parameters}) {attributes} {{\nentry:\n{body}\n  ret void\n}}\n"
 
     def call(self, intrinsic: str, kind: str, *args: str) -> str:
         """An intrinsic of LLVM on arguments of one type."""
         suffix = {"float": "f32", "double": "f64", "half": "f16"}.get(kind, kind)
         self.declared.add(f"declare {kind} @llvm.{intrinsic}.{suffix}({', '.join([kind] * len(args))})")
         return self.let(f"call {kind} @llvm.{intrinsic}.{suffix}({', '.join(f'{kind} {a}' for a in args)})")
+
+
+class Blocks(Code):
+    """Instructions in blocks with labels. block: the label of the one that is written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.block = "entry"
+        self._labels = 0
+
+    def label(self, stem: str) -> str:
+        self._labels += 1
+        return f"{stem}{self._labels}"
+
+    def begin(self, label: str) -> None:
+        self.put(f"{label}:")
+        self.block = label
 
 
 _FLOAT = {"add": "fadd contract", "subtract": "fsub contract", "multiply": "fmul contract", "divide": "fdiv"}
@@ -300,29 +321,35 @@ def _shifted(code: Code, function: str, args: Sequence[str], dtype: Dtype, kind:
 
 def _divided(code: Code, function: str, args: Sequence[str], signed: bool, kind: str) -> str:
     """Whole division as Python's, with 0 for a division by 0, as NumPy gives."""
-    nil = code.let(f"icmp eq {kind} {args[1]}, 0")
-    if not signed:
-        by = code.let(f"select i1 {nil}, {kind} 1, {kind} {args[1]}")
-        found = code.let(f"{'udiv' if function == 'floor_divide' else 'urem'} {kind} {args[0]}, {by}")
-        return code.let(f"select i1 {nil}, {kind} 0, {kind} {found}")
-    minus = code.let(f"icmp eq {kind} {args[1]}, -1")
+    a, by = args
+    if _is_literal(by) and by not in ("0", "-1"):
+        return _divided_by(code, function, a, by, signed, kind)
+    nil = code.let(f"icmp eq {kind} {by}, 0")
+    minus = code.let(f"icmp eq {kind} {by}, -1") if signed else nil  # the least number by -1 is too large
     special = code.let(f"or i1 {nil}, {minus}")
-    by = code.let(f"select i1 {special}, {kind} 1, {kind} {args[1]}")
-    quotient = code.let(f"sdiv {kind} {args[0]}, {by}")
-    rest = code.let(f"srem {kind} {args[0]}, {by}")
+    safe = code.let(f"select i1 {special}, {kind} 1, {kind} {by}")
+    found = _divided_by(code, function, a, safe, signed, kind)
+    if signed:
+        turned = code.let(f"sub {kind} 0, {a}") if function == "floor_divide" else "0"
+        found = code.let(f"select i1 {minus}, {kind} {turned}, {kind} {found}")
+    return code.let(f"select i1 {nil}, {kind} 0, {kind} {found}")
+
+
+def _divided_by(code: Code, function: str, a: str, by: str, signed: bool, kind: str) -> str:
+    """Division by what is neither 0 nor -1."""
+    divides = function == "floor_divide"
+    if not signed:
+        return code.let(f"{'udiv' if divides else 'urem'} {kind} {a}, {by}")
+    quotient = code.let(f"sdiv {kind} {a}, {by}")
+    rest = code.let(f"srem {kind} {a}, {by}")
     uneven = code.let(f"icmp ne {kind} {rest}, 0")
     apart = code.let(f"icmp slt {kind} {code.let(f'xor {kind} {rest}, {by}')}, 0")
     down = code.let(f"and i1 {uneven}, {apart}")
-    if function == "floor_divide":
-        less = code.let(f"sub {kind} {quotient}, 1")
-        found = code.let(f"select i1 {down}, {kind} {less}, {kind} {quotient}")
-        turned = code.let(f"sub {kind} 0, {args[0]}")
-        found = code.let(f"select i1 {minus}, {kind} {turned}, {kind} {found}")
-    else:
-        more = code.let(f"add {kind} {rest}, {by}")
-        found = code.let(f"select i1 {down}, {kind} {more}, {kind} {rest}")
-        found = code.let(f"select i1 {minus}, {kind} 0, {kind} {found}")
-    return code.let(f"select i1 {nil}, {kind} 0, {kind} {found}")
+    if divides:
+        other = code.let(f"sub {kind} {quotient}, 1")
+        return code.let(f"select i1 {down}, {kind} {other}, {kind} {quotient}")
+    other = code.let(f"add {kind} {rest}, {by}")
+    return code.let(f"select i1 {down}, {kind} {other}, {kind} {rest}")
 
 
 def _cast(code: Code, x: str, have: Dtype, want: Dtype) -> str:

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from backlit.compiler.memory import LINE
+from backlit.compiler.scalars import AS_WRITTEN
 from backlit.compiler.target import Target
 from backlit.core.errors import DomainError
 
@@ -195,7 +196,7 @@ take:
 """
 
     text = f"""\
-define internal void @bl_team(ptr %status, ptr %work, ptr %args, i64 %parts) noinline nounwind {{
+define internal void @bl_team(ptr %status, ptr %work, ptr %args, i64 %parts) {AS_WRITTEN} {{
 entry:
   %team = getelementptr inbounds i8, ptr %status, i64 {LINE}
   %done = getelementptr inbounds i8, ptr %team, i64 {_DONE}
@@ -230,7 +231,7 @@ wait:
   ret void
 }}
 
-define void @bl_help(ptr %team, i64 %who) noinline nounwind {{
+define void @bl_help(ptr %team, i64 %who) {AS_WRITTEN} {{
 entry:
   %done = getelementptr inbounds i8, ptr %team, i64 {_DONE}
   %place = getelementptr inbounds i8, ptr %team, i64 {_WORK}

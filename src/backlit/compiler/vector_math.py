@@ -89,22 +89,32 @@ LANES = {FLOAT: 16, DOUBLE: 8}
 
 
 def of_vectors(name: str, type: str) -> str | None:
-    """The type of vectors for which there is the function, too; None if it looks numbers up one by one.
+    """The type of vectors of 64 bytes for which there is the function, too; None if there is no such function.
 
     >>> of_vectors("tanh", "double")
     '<8 x double>'
     """
-    if name not in NAMES or type not in LANES or _definition(name, type)[2]:
-        return None
-    return f"<{LANES[type]} x {type}>"
+    return f"<{LANES[type]} x {type}>" if name in NAMES and type in LANES else None
+
+
+_LOOKUP = re.compile(r"load (\w+), ptr (%\w+), align (\d+)")
 
 
 def _widened(text: str, lanes: int) -> str:
     """Instructions on numbers, on vectors: what is done to one is done to each."""
+    return "\n".join(_widened_line(line, lanes) for line in text.split("\n"))
+
+
+def _widened_line(line: str, lanes: int) -> str:
+    if found := _LOOKUP.search(line):  # in a table
+        kind, place, alignment = found.groups()
+        given = f"(<{lanes} x ptr> {place}, i32 {alignment}, <{lanes} x i1> splat (i1 true), <{lanes} x {kind}> poison)"
+        return f"{line[: found.start()]}call <{lanes} x {kind}> {_gather(kind, lanes)}{given}"
     words: list[str] = []
     kind = ""
-    for word in re.split(r"([ ,()\n]+)", text):
-        if word in ("float", "double", "i1", "i32", "i64"):
+    single = " = getelementptr" in line
+    for word in re.split(r"([ ,()]+)", line):
+        if word in ("float", "double", "i1", "i32", "i64") and not (single and word == "double"):
             kind, word = word, f"<{lanes} x {word}>"
         elif re.fullmatch(r"0x[0-9A-F]+|-?[0-9]+|true|false", word):
             word = f"splat ({kind} {word})"
@@ -112,6 +122,10 @@ def _widened(text: str, lanes: int) -> str:
             word = re.sub(r"\.([fi](?:32|64))$", rf".v{lanes}\1", word)
         words.append(word)
     return "".join(words)
+
+
+def _gather(kind: str, lanes: int) -> str:
+    return f"@llvm.masked.gather.v{lanes}{_SUFFIX[kind]}.v{lanes}p0"
 
 
 def arity(name: str) -> int:
@@ -178,12 +192,23 @@ def definitions(needed: Iterable[tuple[str, str]]) -> Definitions:
     tables: dict[str, str] = {}
     for name, type in dict.fromkeys(needed):
         lanes, element = _parted(type)
-        known = name in NAMES and (type in LANES or type == of_vectors(name, element))
+        known = name in NAMES and element in LANES
         if not known and not (name == "pow" and type in WHOLE):
             raise KeyError(f"There is no {name!r} of {type!r}; the functions are {', '.join(NAMES)}.")
         text, declared, used = _definition(name, element)
         if lanes:
-            text, declared = _widened(text, lanes), frozenset(_widened(line, lanes) for line in declared)
+            kinds = {found[1] for found in _LOOKUP.finditer(text)}
+            declared = frozenset(
+                [
+                    *(_widened(line, lanes) for line in declared),
+                    *(
+                        f"declare <{lanes} x {kind}> {_gather(kind, lanes)}"
+                        f"(<{lanes} x ptr>, i32 immarg, <{lanes} x i1>, <{lanes} x {kind}>)"
+                        for kind in kinds
+                    ),
+                ]
+            )
+            text = _widened(text, lanes)
         texts.append(text)
         declares |= declared
         tables.update(used)
