@@ -258,7 +258,7 @@ def test_every_function_is_in_one_unit_and_what_it_calls_is_declared() -> None:
     assert {name for name in names if name.startswith("product")}
     assert "main" in names
     for part in parts:
-        assert part.ready == (part.hurried or all(name.startswith("product") for name in part.functions))
+        assert part.ready, "straight lines and tapes alone take LLVM's passes"
         defined = {jit._name_of(body) for body in jit._FUNCTION.findall(part.text)}
         declared = {line.split("@")[1].split("(")[0] for line in part.text.splitlines() if line.startswith("declare")}
         called = {name for body in jit._FUNCTION.findall(part.text) for name in jit._NAME.findall(body)}

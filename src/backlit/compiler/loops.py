@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from backlit.compiler import lanes
 from backlit.compiler.inner import TOGETHER, Fold, Inner, NotVectors, Turns
 from backlit.compiler.ir import INT64, Node
 from backlit.compiler.scalars import COST, Blocks, apply, literal, register, stored
@@ -114,7 +115,7 @@ class Writer(Blocks):
                 self.together = TOGETHER
             del self.lines[mark:]
             self.block, self._memo = before, {}
-            return inner.write(self, self.target.lanes_bytes)
+            return lanes.write(self, inner, self.target.lanes_bytes)
         except NotVectors:
             self.lines[mark:], self.block = written, now
             return None

@@ -1,0 +1,325 @@
+"""An inner loop, many turns at a time: instructions that were written for one number, on vectors.
+
+What is the same in every turn is computed once, before the loop, and indices stay single numbers; all else is done to
+as many numbers at once as a vector holds, and to several vectors in one turn. What is left at the end is a vector that
+is loaded and stored in part. So nothing is left for LLVM to find out: its passes, which take most of the time of
+compiling, are not needed, and the order of a sum is the one that stands here, on any machine.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from backlit.compiler import vector_math
+from backlit.compiler.inner import NAME, TOGETHER, Fold, Inner, Line, NotVectors
+from backlit.compiler.scalars import Blocks
+
+_BYTES = {"i1": 1, "i8": 1, "i16": 2, "i32": 4, "i64": 8, "half": 2, "float": 4, "double": 8}
+_SUFFIX = {"half": "f16", "float": "f32", "double": "f64"}
+_MANGLED = re.compile(r"\.([fi](?:1|8|16|32|64))(?=\.|$)")
+_LITERAL = re.compile(r"0x[0-9A-FH]+$|-?[0-9][0-9.e+-]*$|true$|false$")
+
+_MOST = 32  # lanes of a vector
+_CALL_COST = 24  # about how many instructions a function of `vector_math` is
+_STRAIGHT = 64  # instructions on vectors that may stand one after another where a loop would take few turns
+_LATENCY = 4  # vectors that a sum goes to in turn, so that an addition need not wait for the one before
+
+
+def write(w: Blocks, inner: Inner, register: int) -> str:
+    """The loop, on vectors of `register` bytes; gives the name of what was folded, if something was."""
+    lanes = min(_MOST, register // max(_BYTES[kind] for kind in inner.kinds))
+    while lanes // 2 >= inner.turns.count:
+        lanes //= 2
+    if lanes < 2:
+        raise NotVectors
+    mark, loop = len(w.lines), _Loop(w, inner, lanes)
+    found = ""
+    if inner.fold is not None:
+        found = loop.folded(inner.fold)
+    elif inner.turns.end:
+        loop.between()
+    else:
+        loop.all()
+    w.lines[mark:mark] = loop.once
+    return found
+
+
+class _Loop:
+    """Writes one loop on vectors. once: what is to be done before it."""
+
+    def __init__(self, w: Blocks, inner: Inner, lanes: int) -> None:
+        self.w, self.inner, self.lanes = w, inner, lanes
+        self.once = list(inner.once)
+        self._splats: dict[tuple[str, str], str] = {}
+
+    def type(self, kind: str) -> str:
+        return f"<{self.lanes} x {kind}>"
+
+    def splat(self, name: str, kind: str) -> str:
+        """A number that is the same in every turn, in all lanes."""
+        found = self._splats.get((name, kind))
+        if found is None:
+            one, found = self.w.fresh("one"), self.w.fresh("all")
+            self.once += _spread(one, found, name, kind, self.lanes)
+            self._splats[name, kind] = found
+        return found
+
+    # -- which turns --------------------------------------------------------------------------------------------
+
+    def all(self, totals: Sequence[str] = ()) -> list[str]:
+        """All turns. totals: what is folded so far, in as many parts as may be used."""
+        whole, rest = divmod(self.inner.turns.count, self.lanes)
+        in_loop, several = self._arranged(whole)
+        new = list(totals[: several or whole + (rest > 0)])
+        if in_loop:
+            new = self._looped("0", str(in_loop * self.lanes), several, new)
+        ends = [k * self.lanes for k in range(in_loop, whole + (rest > 0))]
+        return self._vectors(str(ends[0]), [end - ends[0] for end in ends], rest, new) if ends else new
+
+    def _arranged(self, whole: int) -> tuple[int, int]:
+        """How many of the whole vectors a loop takes, and how many in each of its turns; 0 where there is no loop."""
+        cost = self._cost()
+        if whole < 2 or whole * cost <= _STRAIGHT:
+            return 0, 0
+        most = min(self._several(cost), whole)
+        several = max(n for n in range(1, most + 1) if whole % n == 0)
+        if 2 * several <= most:
+            several = most
+        return whole - whole % several, several
+
+    def _cost(self) -> int:
+        lines = self.inner.lines
+        return sum(_CALL_COST if any(word.startswith("@bl.") for word in words) else 1 for _, words in lines)
+
+    def _several(self, cost: int) -> int:
+        """How many vectors a turn takes: where it does little, enough of them to be worth the counting."""
+        if self.inner.fold is not None:
+            return _LATENCY if cost <= 16 else 2
+        return 4 if cost <= 6 else 2 if cost <= 14 else 1
+
+    def between(self) -> None:
+        """All turns from one to another, both of which are known only later."""
+        w, turns = self.w, self.inner.turns
+        several = min(self._several(self._cost()), TOGETHER // self.lanes)
+        whole = turns.count // (several * self.lanes) * several * self.lanes
+        rest, end = turns.count - whole, turns.end
+        if rest and whole:
+            before = w.let(f"icmp ult i64 {end}, {whole}")
+            end = w.let(f"select i1 {before}, i64 {end}, i64 {whole}")
+        if whole:
+            loop, after = w.label("vectors"), w.label("rest")
+            w.put(f"  br i1 {w.let(f'icmp ult i64 {turns.first}, {end}')}, label %{loop}, label %{after}")
+            w.begin(loop)
+            self._looped(turns.first, end, several, [], after)
+        if rest:
+            tail, done = w.label("tail"), w.label("done")
+            w.put(f"  br i1 {w.let(f'icmp eq i64 {turns.end}, {turns.count}')}, label %{tail}, label %{done}")
+            w.begin(tail)
+            self._vectors(str(whole), list(range(0, rest, self.lanes)), rest % self.lanes, [])
+            w.put(f"  br label %{done}")
+            w.begin(done)
+
+    def _looped(self, first: str, end: str, several: int, totals: Sequence[str], after: str = "") -> list[str]:
+        """A loop over whole vectors; what is folded comes out of it."""
+        w = self.w
+        before, head, after = w.block, w.label("loop"), after or w.label("done")
+        w.put(f"  br label %{head}")
+        w.begin(head)
+        at = len(w.lines)
+        counter, following = w.fresh("i"), w.fresh("next")
+        now = [w.fresh("acc") for _ in totals]
+        new = self._vectors(counter, [k * self.lanes for k in range(several)], 0, now)
+        w.put(f"  {following} = add nuw nsw i64 {counter}, {several * self.lanes}")
+        w.lines[at:at] = [
+            f"  {counter} = phi i64 [{first}, %{before}], [{following}, %{head}]",
+            *(
+                f"  {name} = phi {self.type(self.inner.fold.kind)} [{start}, %{before}], [{value}, %{head}]"
+                for name, start, value in zip(now, totals, new, strict=True)
+                if self.inner.fold
+            ),
+        ]
+        w.put(f"  br i1 {w.let(f'icmp ult i64 {following}, {end}')}, label %{head}, label %{after}")
+        w.begin(after)
+        return new
+
+    def _vectors(self, at: str, offsets: Sequence[int], rest: int, totals: Sequence[str]) -> list[str]:
+        """Turns from `at` on: vectors at these distances from it. rest: if it is not 0, how much there is of the last.
+        totals: what was folded so far, in several parts.
+        """
+        w, inner, new = self.w, self.inner, list(totals)
+        single = {inner.turns.counter: at}
+        for name, what in inner.indices:
+            single[name] = w.let(NAME.sub(lambda found: single.get(found[0], found[0]), what), "n")
+        for k, offset in enumerate(offsets):
+            valid = rest if rest and offset == offsets[-1] else self.lanes
+            vector = _Vector(self, single, offset, valid)
+            if inner.fold is None:
+                vector.take(inner.lines)
+                continue
+            part = k % len(new)
+            vector.names[inner.fold.now] = new[part]
+            vector.take(inner.lines)
+            total = vector.names[inner.fold.following]
+            if valid < self.lanes:
+                kind = self.type(inner.fold.kind)
+                total = w.let(f"select {self.type('i1')} {vector.mask}, {kind} {total}, {kind} {new[part]}")
+            new[part] = total
+        return new
+
+    # -- what is folded -----------------------------------------------------------------------------------------
+
+    def folded(self, fold: Fold) -> str:
+        """All turns, and one number of what they are folded into: by pairs of vectors, and then by halves of one."""
+        w, kind = self.w, self.type(fold.kind)
+        totals = self.all([f"splat ({fold.kind} {fold.nothing})"] * _LATENCY)
+        while len(totals) > 1:
+            pairs = [self._joined(fold, *totals[k : k + 2]) for k in range(0, len(totals) - 1, 2)]
+            totals = pairs + totals[len(totals) - len(totals) % 2 :]
+        (total,) = totals
+        half = self.lanes // 2
+        while half:
+            lanes = ", ".join(f"i32 {k + half if k < half else 0}" for k in range(self.lanes))
+            upper = w.let(f"shufflevector {kind} {total}, {kind} poison, {self.type('i32')} <{lanes}>")
+            total = self._joined(fold, total, upper)
+            half //= 2
+        total = w.let(f"extractelement {kind} {total}, i64 0")
+        if fold.start == fold.nothing:
+            return total
+        names = {fold.now: fold.start, self.inner.term: total}
+        for name, words in self.inner.joining:
+            names[name] = w.let("".join(names.get(word, word) for word in words))
+        return names[fold.following]
+
+    def _joined(self, fold: Fold, a: str, b: str) -> str:
+        vector = _Vector(self, {}, 0, self.lanes)
+        vector.names = {fold.now: a, self.inner.term: b}
+        vector.take(self.inner.joining)
+        return vector.names[fold.following]
+
+
+def _spread(one: str, all: str, name: str, kind: str, lanes: int) -> list[str]:
+    """A number in all lanes."""
+    wide, zeros = f"<{lanes} x {kind}>", f"<{lanes} x i32> zeroinitializer"
+    return [
+        f"  {one} = insertelement {wide} poison, {kind} {name}, i64 0",
+        f"  {all} = shufflevector {wide} {one}, {wide} poison, {zeros}",
+    ]
+
+
+class _Vector:
+    """The instructions of as many turns as a vector has lanes; the first `valid` of them are to be done.
+
+    single: indices at the first turn; offset: how many turns later these begin. names: what became of each name.
+    """
+
+    def __init__(self, loop: _Loop, single: dict[str, str], offset: int, valid: int) -> None:
+        self.loop, self.w, self.inner = loop, loop.w, loop.inner
+        self.single, self.offset, self.valid = single, offset, valid
+        self.names: dict[str, str] = {}
+        self._places: dict[str, str] = {}
+
+    @property
+    def mask(self) -> str:
+        return "<" + ", ".join(f"i1 {int(lane < self.valid)}" for lane in range(self.loop.lanes)) + ">"
+
+    def take(self, lines: Sequence[Line]) -> None:
+        for name, words in lines:
+            first = words[0]
+            if first == "store":
+                self._store(*words[1:])
+            elif first == "load":
+                self.names[name] = self._load(*words[1:])
+            elif first == "getelementptr":
+                kind, base, index = words[1:]
+                positions = f"{self.loop.type('i64')} {self._value(index, 'i64')}"
+                self.names[name] = self.w.let(f"getelementptr {kind}, ptr {base}, {positions}", "a")
+            else:
+                self.names[name] = self.w.let(self._widened(words))
+
+    def _widened(self, words: Sequence[str]) -> str:
+        """An instruction on numbers, on vectors."""
+        found, kind = [], ""
+        for word in words:
+            if word in _BYTES:
+                kind, word = word, self.loop.type(word)
+            elif word.startswith("%"):
+                word = self._value(word, kind)
+            elif word.startswith("@"):
+                word = self._called(word, words)
+            elif _LITERAL.match(word):
+                word = f"splat ({kind} {word})"
+            found.append(word)
+        return "".join(found)
+
+    def _value(self, name: str, kind: str) -> str:
+        """What has a name in the instructions on numbers, as a vector."""
+        if name in self.names:
+            return self.names[name]
+        if name not in self.single:
+            return self.loop.splat(name, kind)
+        one, all = self.w.fresh("one"), self.w.fresh("all")
+        self.w.lines += _spread(one, all, self.single[name], kind, self.loop.lanes)
+        step = self.inner.step(self.inner.forms[name])
+        steps = ", ".join(f"{kind} {(self.offset + lane) * step}" for lane in range(self.loop.lanes))
+        self.names[name] = self.w.let(f"add {self.loop.type(kind)} {all}, <{steps}>")
+        return self.names[name]
+
+    def _called(self, name: str, words: Sequence[str]) -> str:
+        """The function of vectors beside one of numbers."""
+        kind = self.loop.type(words[2])
+        if name.startswith("@bl."):
+            function = name[4:].rpartition(".")[0]
+            self.w.math.add((function, kind))
+            return vector_math.symbol(function, kind)
+        name = _MANGLED.sub(rf".v{self.loop.lanes}\1", name)
+        args = ", ".join(self.loop.type(word) for word in words[3:] if word in _BYTES)
+        self.w.declared.add(f"declare {kind} {name}({args})")
+        return name
+
+    # -- memory -------------------------------------------------------------------------------------------------
+
+    def _place(self, pointer: str, kind: str) -> str:
+        """Where the vector begins."""
+        found = self._places.get(pointer)
+        if found is None:
+            found = self.single[pointer]
+            by = self.offset * self.inner.step(self.inner.places[pointer][2])
+            if by:
+                found = self.w.let(f"getelementptr inbounds {kind}, ptr {found}, i64 {by}", "a")
+            self._places[pointer] = found
+        return found
+
+    def _load(self, kind: str, pointer: str, alignment: str) -> str:
+        if pointer in self.names:
+            return self._gathered(kind, self.names[pointer], alignment)
+        step = self.inner.step(self.inner.places[pointer][2])
+        begin = self._place(pointer, kind)
+        if step != 1:
+            steps = ", ".join(f"i64 {lane * step}" for lane in range(self.loop.lanes))
+            places = self.w.let(f"getelementptr {kind}, ptr {begin}, {self.loop.type('i64')} <{steps}>", "a")
+            return self._gathered(kind, places, alignment)
+        if self.valid < self.loop.lanes:
+            return self._in_part("load", kind, "p0", f"ptr {begin}", alignment)
+        return self.w.let(f"load {self.loop.type(kind)}, ptr {begin}, align {alignment}")
+
+    def _gathered(self, kind: str, places: str, alignment: str) -> str:
+        return self._in_part("gather", kind, f"v{self.loop.lanes}p0", f"{self.loop.type('ptr')} {places}", alignment)
+
+    def _in_part(self, what: str, kind: str, suffix: str, place: str, alignment: str) -> str:
+        """A load of the valid lanes; the others are 0."""
+        wide, bits = self.loop.type(kind), self.loop.type("i1")
+        called = f"{wide} @llvm.masked.{what}.v{self.loop.lanes}{_SUFFIX.get(kind, kind)}.{suffix}"
+        self.w.declared.add(f"declare {called}({place.rpartition(' ')[0]}, i32 immarg, {bits}, {wide})")
+        return self.w.let(f"call {called}({place}, i32 {alignment}, {bits} {self.mask}, {wide} zeroinitializer)")
+
+    def _store(self, kind: str, value: str, pointer: str, alignment: str) -> None:
+        wide, bits = self.loop.type(kind), self.loop.type("i1")
+        begin = self._place(pointer, kind)
+        vector = self._value(value, kind) if value.startswith("%") else f"splat ({kind} {value})"
+        if self.valid == self.loop.lanes:
+            self.w.put(f"  store {wide} {vector}, ptr {begin}, align {alignment}")
+            return
+        called = f"void @llvm.masked.store.v{self.loop.lanes}{_SUFFIX.get(kind, kind)}.p0"
+        self.w.declared.add(f"declare {called}({wide}, ptr, i32 immarg, {bits})")
+        self.w.put(f"  call {called}({wide} {vector}, ptr {begin}, i32 {alignment}, {bits} {self.mask})")

@@ -1,0 +1,131 @@
+"""Inner loops on vectors: which turns may be taken side by side, and that the last, partial vector is right."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+import backlit as bl
+from backlit.compiler import lanes
+from backlit.compiler.inner import Fold, Inner, NotVectors, Turns
+from backlit.compiler.scalars import Blocks
+
+LENGTHS = (2, 3, 5, 8, 15, 16, 17, 31, 33, 64, 100, 1000)
+
+
+def _inner(body: str, fold: Fold | None = None, count: int = 100) -> Inner:
+    return Inner(Turns("%i", count), [line for line in body.splitlines() if line], fold)
+
+
+def _written(body: str, fold: Fold | None = None, count: int = 100) -> str:
+    w = Blocks()
+    lanes.write(w, _inner(body, fold, count), 64)
+    return "\n".join(w.lines)
+
+
+COPY = """
+  %a = getelementptr inbounds float, ptr %p, i64 {load}
+  %v = load float, ptr %a, align 4
+  %b = getelementptr inbounds float, ptr %q, i64 %i
+  store float %v, ptr %b, align 4
+"""
+
+
+def test_what_is_the_same_in_every_turn_stands_before_the_loop() -> None:
+    text = _written("  %n = mul nsw i64 %row, 8\n" + COPY.format(load="%n"), count=10_000)
+    before, _, loop = text.partition("loop1:")
+    assert "load float, ptr %a" in before
+    assert "shufflevector" in before
+    assert "load float" not in loop
+    assert "store <16 x float>" in loop
+
+
+def test_what_another_turn_writes_is_not_read_side_by_side() -> None:
+    same = COPY.replace("%q", "%p")
+    assert "store <16 x float>" in _written(same.format(load="%i"))
+    earlier = "  %k = add nsw i64 %i, -1\n" + same.format(load="%k")
+    with pytest.raises(NotVectors):
+        _inner(earlier)
+    with pytest.raises(NotVectors):
+        _inner(same.format(load="%row"))
+
+
+def test_places_that_two_turns_may_share_are_not_written_side_by_side() -> None:
+    for place in ("%row", "%twice"):
+        body = "  %twice = mul nsw i64 %i, 2\n" + COPY.format(load="%i").replace(
+            "ptr %q, i64 %i", f"ptr %q, i64 {place}"
+        )
+        with pytest.raises(NotVectors):
+            _inner(body)
+
+
+@pytest.mark.parametrize(("load", "found"), [("%i", "load <16 x float>"), ("%k", "masked.gather")])
+def test_numbers_that_do_not_lie_side_by_side_are_gathered(load: str, found: str) -> None:
+    assert found in _written("  %k = mul nsw i64 %i, -3\n" + COPY.format(load=load), count=64)
+
+
+def test_a_sum_goes_to_several_vectors_and_the_last_one_is_partial() -> None:
+    body = """
+  %a = getelementptr inbounds double, ptr %p, i64 %i
+  %v = load double, ptr %a, align 8
+  %s = fadd reassoc contract double %now, %v
+"""
+    zero = "0x0000000000000000"
+    text = _written(body, Fold("double", zero, zero, "%now", "%s"), 1001)
+    assert len(re.findall("phi <8 x double>", text)) == 4
+    assert text.count("masked.load.v8f64") == 1
+    assert "select <8 x i1> <i1 1, i1 0," in text
+    with pytest.raises(NotVectors):  # a number that is told of in each turn
+        _inner(body.replace("%now, %v", "%now, %now"), Fold("double", zero, zero, "%now", "%s"))
+
+
+@pytest.mark.parametrize("dtype", ["bool", "int8", "int64", "uint16", "float16", "float32", "float64"])
+@pytest.mark.parametrize("n", LENGTHS)
+def test_all_lengths(n: int, dtype: str) -> None:
+    rng = np.random.default_rng(n)
+    x, y = (rng.integers(0, 2 if dtype == "bool" else 50, (6, n)).astype(dtype) for _ in range(2))
+
+    def f(x: bl.Value, y: bl.Value) -> tuple[bl.Value, ...]:
+        wide = bl.astype(x, bl.float64)
+        return (
+            bl.where(x == y, x, y),
+            bl.flip(y, axis=1),
+            bl.any(x > y, axis=1),
+            bl.max(wide, axis=1),
+            bl.sum(wide, axis=0),
+            bl.sum(wide * wide),
+            wide[:, ::2] + bl.arange(len(range(0, n, 2)), dtype=bl.float64),
+        )
+
+    eager = f(bl.asarray(x), bl.asarray(y))
+    for got, want in zip(bl.compile(f)(x, y), eager, strict=True):
+        np.testing.assert_array_equal(got.data, want.data)
+
+
+def test_rows_that_an_index_chooses() -> None:
+    rng = np.random.default_rng(0)
+    table, rows = rng.normal(size=(9, 37)), rng.integers(-9, 9, 20)
+    got = bl.compile(lambda t, r: bl.take(t, r, axis=0) * 2.0)(table, rows)
+    np.testing.assert_array_equal(got.data, table[rows] * 2.0)
+    got = bl.compile(lambda t, r: bl.take(t, r % 37, axis=1) * 2.0)(table, rows)
+    np.testing.assert_array_equal(got.data, table[:, rows % 37] * 2.0)
+
+
+def test_a_state_that_moves_by_one_place_is_read_before_it_is_written() -> None:
+    state = bl.Buffer(np.arange(100.0))
+
+    def step() -> None:
+        state.data = bl.concat([state[-1:], state[:-1]])
+
+    bl.repeat(step, 7)
+    np.testing.assert_array_equal(state.data, np.roll(np.arange(100.0), 7))
+
+
+def test_kernels_need_none_of_llvms_passes() -> None:
+    compiled = bl.compile(lambda x: (bl.tanh(x * 2.0) + bl.sin(x)).sum(axis=1))
+    compiled(np.ones((30, 45)))
+    for note in compiled.entries[0].program.notes:
+        assert "#1 {" in note.text
+        assert re.search(r"<\d+ x double>", note.text)
