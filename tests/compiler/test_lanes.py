@@ -129,3 +129,21 @@ def test_kernels_need_none_of_llvms_passes() -> None:
     for note in compiled.entries[0].program.notes:
         assert "#1 {" in note.text
         assert re.search(r"<\d+ x double>", note.text)
+
+
+def test_square_roots_of_all_mantissas() -> None:
+    root = bl.compile(bl.sqrt)
+    mantissas = np.arange(1 << 24, dtype=np.uint32)  # with two exponents: of even and of odd powers
+    for exponent in (1, 31, 126, 250):
+        x = ((mantissas & 0x7FFFFF) | (exponent + (mantissas >> 23) << 23)).astype(np.uint32).view(np.float32)
+        off = np.abs(root(x).data.view(np.int32) - np.sqrt(x).view(np.int32))
+        assert off.max() <= 1
+        assert np.count_nonzero(off) < 1000
+    tiny = np.arange(1 << 23, dtype=np.uint32).view(np.float32)
+    assert np.abs(root(tiny).data.view(np.int32) - np.sqrt(tiny).view(np.int32)).max() <= 1
+    edges = np.resize(np.float32([0.0, -0.0, np.inf, -np.inf, np.nan, -1.0, 1e-45, -1e-45]), 100)
+    with np.errstate(invalid="ignore"):
+        want = np.sqrt(edges)
+    got = root(edges).data
+    np.testing.assert_array_equal(got, want)
+    np.testing.assert_array_equal(np.signbit(got[edges == 0]), np.signbit(want[edges == 0]))

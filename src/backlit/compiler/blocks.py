@@ -284,11 +284,16 @@ class _Writer:
     def _loops(self, kernel: Kernel) -> None:
         frame, target = self.frame, self.frame.module.target
         cuts = frame.module.cuts and kernel.kind in ("elementwise", "reduce") and self._cycles(kernel) >= team.LARGE
-        writer = loops.write(self.schedule, kernel, "NAME", self.aliases, target, cuts)
-        frame.module.take(writer)
+        probe = loops.probe(self.schedule, kernel, self.aliases, target)
+        known = frame.module.probes
+        key = probe.text(), cuts
+        if key not in known:
+            known[key] = writer = loops.write(probe, kernel, cuts)
+            frame.module.take(writer)
+        writer = known[key]
         text = writer.text()
         name = frame.module.add(text, "k")
-        pointers = [frame.pointers[node] for node in writer.pointers]
+        pointers = [frame.pointers[node] for node in probe.pointers]
         if writer.turns:
             frame.share_turns(name, pointers, writer.turns, step_of(writer.turns, writer.together))
         else:

@@ -83,14 +83,15 @@ class Inner:
 
     @property
     def kinds(self) -> set[str]:
-        """The types of what is loaded, stored and folded."""
-        kinds = {kind for _, kind, _ in [*self._read, *self._written]}
+        """The types of what each turn loads, stores and folds."""
+        kinds = {kind for _, kind, form in self._read if form is None or self.step(form)}
+        kinds.update(kind for _, kind, _ in self._written)
         return kinds | {self.fold.kind} if self.fold else kinds
 
     # -- what depends on what -----------------------------------------------------------------------------------
 
     def _take(self, line: str) -> None:
-        if found := _STORE.match(line):
+        if line.startswith("store") and (found := _STORE.match(line)):
             kind, _, pointer, _ = found.groups()
             place = self.places.get(pointer)
             if place is None or self.step(place[2]) != 1 or place[1] != kind:
@@ -101,14 +102,15 @@ class Inner:
         name, sign, what = line.partition(" = ")
         if not sign or "<" in what:  # another loop, or vectors
             raise NotVectors
-        if found := _SUM.match(what):
+        verb = what[: what.index(" ")]
+        if verb in ("add", "sub", "mul") and (found := _SUM.match(what)):
             self._sum(name, what, *found.groups())
-        elif found := _PLACE.match(what):
+        elif verb == "getelementptr" and (found := _PLACE.match(what)):
             self._place(name, what, *found.groups())
-        elif found := _LOAD.match(what):
+        elif verb == "load" and (found := _LOAD.match(what)):
             self._load(name, what, *found.groups())
         elif any(x in self.varying or self._moves(x) for x in NAME.findall(what)):
-            called = _CALLED.match(what)
+            called = verb == "call" and _CALLED.match(what)
             if called and called[1] in vector_math.WHOLE:
                 raise NotVectors
             self._vary(name, what)

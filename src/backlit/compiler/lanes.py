@@ -268,8 +268,8 @@ class _Vector:
     def _called(self, name: str, words: Sequence[str]) -> str:
         """The function of vectors beside one of numbers."""
         kind = self.loop.type(words[2])
-        if name.startswith("@bl."):
-            function = name[4:].rpartition(".")[0]
+        function = name.split(".")[1]
+        if name.startswith("@bl.") or (function, kind) == vector_math.WIDE_ROOT:
             self.w.math.add((function, kind))
             return vector_math.symbol(function, kind)
         name = _MANGLED.sub(rf".v{self.loop.lanes}\1", name)

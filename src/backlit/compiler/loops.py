@@ -1,4 +1,4 @@
-"""Loops around single elements: each kernel as one LLVM function, written so that LLVM vectorises it.
+"""Loops around single elements: each kernel as one LLVM function, whose inner loops `lanes` writes on vectors.
 
 An index is an affine function of loop counters, so movement costs nothing: it only changes where a load looks.
 """
@@ -285,23 +285,23 @@ def merged(writer: Writer, loops: Sequence[tuple[str, int]]) -> list[tuple[str, 
     return result
 
 
-def write(
-    schedule: Schedule, kernel: Kernel, name: str, aliases: dict[Node, Node], target: Target, cuts: bool = False
-) -> Writer:
-    """A kernel as LLVM text: first to see what it accesses, then with loops merged.
+def probe(schedule: Schedule, kernel: Kernel, aliases: dict[Node, Node], target: Target) -> Writer:
+    """A kernel number by number, to see what it accesses. Of two kernels with equal probes one needs to be written."""
+    writer = Writer(schedule, "NAME", target)
+    writer.aliases, writer.plain = aliases, True
+    _BODIES[kernel.kind](writer, kernel)(list)
+    return writer
+
+
+def write(seen: Writer, kernel: Kernel, cuts: bool = False) -> Writer:
+    """A kernel of which the probe has been seen: with loops merged, and on vectors.
 
     cuts: if it can, the kernel computes a part only: of `turns` turns of its outermost loop, those from %lo to %hi.
     """
-    body = _BODIES[kernel.kind]
-    probe = Writer(schedule, name, target)
-    probe.aliases, probe.plain = aliases, True
-    plan = body(probe, kernel)
-    plan(list)
-    writer = Writer(schedule, name, target)
-    writer.aliases = aliases
-    writer.accesses, writer.apart, writer.cuts = probe.accesses, probe.apart, cuts
-    plan = body(writer, kernel)
-    plan(lambda loops: merged(writer, loops))
+    writer = Writer(seen.schedule, seen.name, seen.target)
+    writer.aliases = seen.aliases
+    writer.accesses, writer.apart, writer.cuts = seen.accesses, seen.apart, cuts
+    _BODIES[kernel.kind](writer, kernel)(lambda loops: merged(writer, loops))
     return writer
 
 
@@ -459,7 +459,7 @@ def _joined(w: Writer, function: str, total: str, term: str, x: Node, loose: boo
         return w.let(f"and {kind} {total}, {term}")
     if loose and x.dtype.kind == "f" and function in ("add", "multiply") and x.dtype.itemsize > 2:
         return w.let(f"{'fadd' if function == 'add' else 'fmul'} reassoc contract {kind} {total}, {term}")
-    if function in ("maximum", "minimum") and x.dtype.kind == "f" and x.dtype.itemsize > 2:  # so LLVM vectorises it
+    if function in ("maximum", "minimum") and x.dtype.kind == "f" and x.dtype.itemsize > 2:  # one instruction
         return w.call(function, kind, total, term)
     return apply(w, function, [total, term], [x.dtype, x.dtype], x.dtype)
 

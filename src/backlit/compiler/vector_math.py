@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable
 from functools import cache
 from typing import NamedTuple
 
-from backlit.compiler.vmath import bells, circular, exponentials, logarithms, powers
+from backlit.compiler.vmath import bells, circular, exponentials, logarithms, powers, roots
 from backlit.compiler.vmath.writer import DOUBLE, FLOAT, Body, Term
 
 _UNARY: dict[str, Callable[[Body, Term], Term]] = {
@@ -64,6 +64,8 @@ _BINARY: dict[str, Callable[[Body, Term, Term], Term]] = {
 }
 NAMES = (*_UNARY, *_BINARY)
 _SUFFIX = {FLOAT: "f32", DOUBLE: "f64"}
+WIDE_ROOT = ("sqrt", "<16 x float>")
+"""A function for CPUs with registers of 64 bytes alone."""
 WHOLE = ("i8", "i16", "i32", "i64")
 """The types of whole numbers. Of these there is `pow`, which is a loop."""
 
@@ -100,6 +102,7 @@ def of_vectors(name: str, type: str) -> str | None:
 _LOOKUP = re.compile(r"load (\w+), ptr (%\w+), align (\d+)")
 
 
+@cache
 def _widened(text: str, lanes: int) -> str:
     """Instructions on numbers, on vectors: what is done to one is done to each."""
     return "\n".join(_widened_line(line, lanes) for line in text.split("\n"))
@@ -191,6 +194,10 @@ def definitions(needed: Iterable[tuple[str, str]]) -> Definitions:
     declares: set[str] = set()
     tables: dict[str, str] = {}
     for name, type in dict.fromkeys(needed):
+        if (name, type) == WIDE_ROOT:
+            texts.append(roots.SQRT)
+            declares |= roots.DECLARES
+            continue
         lanes, element = _parted(type)
         known = name in NAMES and element in LANES
         if not known and not (name == "pow" and type in WHOLE):
