@@ -459,8 +459,6 @@ def _joined(w: Writer, function: str, total: str, term: str, x: Node, loose: boo
         return w.let(f"and {kind} {total}, {term}")
     if loose and x.dtype.kind == "f" and function in ("add", "multiply") and x.dtype.itemsize > 2:
         return w.let(f"{'fadd' if function == 'add' else 'fmul'} reassoc contract {kind} {total}, {term}")
-    if function in ("maximum", "minimum") and x.dtype.kind == "f" and x.dtype.itemsize > 2:  # one instruction
-        return w.call(function, kind, total, term)
     return apply(w, function, [total, term], [x.dtype, x.dtype], x.dtype)
 
 
