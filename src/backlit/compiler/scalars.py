@@ -1,4 +1,4 @@
-"""How one element is computed: scalar functions as LLVM instructions, in straight lines that vectorise."""
+"""How one element is computed: scalar functions as LLVM instructions, in straight lines."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Elementary functions as LLVM IR that LLVM's loop vectoriser can vectorise.
+"""Elementary functions as LLVM IR, of one number and of vectors.
 
 Each function is one basic block of arithmetic, comparisons and selects: no branch and no call but of intrinsics that
-are vector instructions. A scalar loop that calls it becomes a vector loop, on AVX-512, AVX2 and NEON alike. The
-target must have fused multiply-add (`llvm.fma` would be a call without it); no fast-math flag is used and none may be
-added. A caller with the attribute "prefer-vector-width"="512" gets AVX-512's whole registers.
+are instructions. It is written for a number; for a vector, what is done to one is done to all lanes, on AVX-512, AVX2
+and NEON alike. The target must have fused multiply-add (`llvm.fma` would be a call without it); no fast-math flag is
+used and none may be added. A caller with the attribute "prefer-vector-width"="512" gets AVX-512's whole registers.
 
     @bl.<name>.f32(float …) -> float        @bl.<name>.f64(double …) -> double
 
