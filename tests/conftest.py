@@ -1,14 +1,21 @@
 """What holds for all tests: hypothesis draws the same examples every time, unless a profile is named.
 
 `pytest --hypothesis-profile=long` looks further, and elsewhere each time; what it finds becomes an `@example`.
+With `BACKLIT_TEST_TARGET=haswell`, or another name that `target.named` knows, code is compiled for that CPU and run
+here, if this one can.
 """
 
+import os
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 import backlit as bl
+from backlit.compiler import target
+
+if "BACKLIT_TEST_TARGET" in os.environ:  # before any other module of the compiler is there
+    target.host = lambda: target.named(os.environ["BACKLIT_TEST_TARGET"])  # type: ignore[assignment]
 
 settings.register_profile("fixed", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("long", max_examples=2000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
