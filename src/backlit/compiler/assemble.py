@@ -12,6 +12,7 @@ from backlit.compiler.module import Module, array, pointer_at
 from backlit.compiler.scalars import AS_WRITTEN, Code
 from backlit.compiler.schedule import topological
 from backlit.compiler.straight import is_small
+from backlit.compiler.vmath import halves
 
 WIDE = 64  # a tape with more inputs and outputs than this copies them by a table
 
@@ -32,6 +33,9 @@ def finish(module: Module, inputs: Sequence[Node], outputs: Sequence[Node]) -> t
         shared, declared = team.definitions(module.target)
         module.functions.append(shared)
         module.declares.update(declared)
+    if not module.target.converts and any(" half" in text for text in module.functions):
+        module.functions.append(halves.CONVERSIONS)
+        module.declares.update(halves.DECLARES)
     main = f"define void @main(ptr %table, i64 %count) #0 {{\nentry:\n{body}\n  ret void\n}}\n"
     defined = vector_math.definitions(sorted(module.math))
     declares = sorted(module.declares | set(defined.declares))

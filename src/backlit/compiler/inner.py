@@ -1,7 +1,7 @@
 """The body of an inner loop, taken apart: what is the same in every turn, what counts the turns, what is new in each.
 
 Turns can be taken side by side if none reads what another one writes, but for a value that is carried through all of
-them by what is associative. Then `lanes` writes the loop on vectors.
+them by what is associative. Then `abreast` writes the loop on vectors.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Loops around single elements: each kernel as one LLVM function, whose inner loops `lanes` writes on vectors.
+"""Loops around single elements: each kernel as one LLVM function, whose inner loops `abreast` writes on vectors.
 
 An index is an affine function of loop counters, so movement costs nothing: it only changes where a load looks.
 """
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from backlit.compiler import lanes
+from backlit.compiler import abreast
 from backlit.compiler.inner import TOGETHER, Fold, Inner, NotVectors, Turns
 from backlit.compiler.ir import INT64, Node
 from backlit.compiler.scalars import COST, Blocks, apply, literal, register, stored
@@ -115,7 +115,7 @@ class Writer(Blocks):
                 self.together = TOGETHER
             del self.lines[mark:]
             self.block, self._memo = before, {}
-            return lanes.write(self, inner, self.target.lanes_bytes)
+            return abreast.write(self, inner, self.target.lanes_bytes)
         except NotVectors:
             self.lines[mark:], self.block = written, now
             return None

@@ -47,6 +47,11 @@ class Target:
         """Whether the CPU multiplies and adds with one rounding; one that cannot would call a slow function."""
         return self.lanes_bytes > 16 or not self.triple.startswith(("x86_64", "i686", "i386", "amd64"))
 
+    @property
+    def converts(self) -> bool:
+        """Whether the CPU has instructions between float16 and float32. On x86 they came before those that fuse."""
+        return self.fuses
+
     def machine(self, opt: int = 2) -> Any:
         """LLVM's target machine for this CPU (an `llvmlite.binding.TargetMachine`), at optimization level `opt`."""
         import llvmlite.binding as llvm

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import backlit as bl
-from backlit.compiler import lanes
+from backlit.compiler import abreast
 from backlit.compiler.inner import Fold, Inner, NotVectors, Turns
 from backlit.compiler.scalars import Blocks
 
@@ -21,7 +21,7 @@ def _inner(body: str, fold: Fold | None = None, count: int = 100) -> Inner:
 
 def _written(body: str, fold: Fold | None = None, count: int = 100) -> str:
     w = Blocks()
-    lanes.write(w, _inner(body, fold, count), 64)
+    abreast.write(w, _inner(body, fold, count), 64)
     return "\n".join(w.lines)
 
 

@@ -33,7 +33,7 @@ def write(w: Blocks, inner: Inner, register: int) -> str:
         lanes //= 2
     if lanes < 2:
         raise NotVectors
-    mark, loop = len(w.lines), _Loop(w, inner, lanes)
+    mark, loop = len(w.lines), _Loop(w, inner, lanes, register)
     found = ""
     if inner.fold is not None:
         found = loop.folded(inner.fold)
@@ -46,10 +46,10 @@ def write(w: Blocks, inner: Inner, register: int) -> str:
 
 
 class _Loop:
-    """Writes one loop on vectors. once: what is to be done before it."""
+    """Writes one loop on vectors. register: the bytes of one of the CPU's. once: what is to be done before the loop."""
 
-    def __init__(self, w: Blocks, inner: Inner, lanes: int) -> None:
-        self.w, self.inner, self.lanes = w, inner, lanes
+    def __init__(self, w: Blocks, inner: Inner, lanes: int, register: int) -> None:
+        self.w, self.inner, self.lanes, self.register = w, inner, lanes, register
         self.once = list(inner.once)
         self._splats: dict[tuple[str, str], str] = {}
 
@@ -269,7 +269,7 @@ class _Vector:
         """The function of vectors beside one of numbers."""
         kind = self.loop.type(words[2])
         function = name.split(".")[1]
-        if name.startswith("@bl.") or (function, kind) == vector_math.WIDE_ROOT:
+        if name.startswith("@bl.") or (self.loop.register == 64 and (function, kind) == vector_math.WIDE_ROOT):
             self.w.math.add((function, kind))
             return vector_math.symbol(function, kind)
         name = _MANGLED.sub(rf".v{self.loop.lanes}\1", name)
