@@ -131,8 +131,8 @@ class Machine:
 def ours(kernel: Kernel) -> Machine:
     """The emitted kernel, compiled."""
     call = "call void @ours(ptr %A, ptr %B, ptr %C, ptr %W)"
-    declares = "\n".join(sorted(kernel.declares))
-    return Machine(declares + "\n" + kernel.text + LOOP.format(name="ours", prepare="", call=call))
+    functions = [*sorted(kernel.declares), kernel.text, *(text for _, text in kernel.shared)]
+    return Machine("\n".join(functions) + LOOP.format(name="ours", prepare="", call=call))
 
 
 def openblas(product: Product, a: Any, b: Any, c: Any) -> Callable[[int], None]:

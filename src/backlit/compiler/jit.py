@@ -14,7 +14,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -23,11 +23,11 @@ from backlit.compiler.scalars import AS_WRITTEN
 from backlit.compiler.target import Target, host
 
 ENTRY = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)
-RECIPE = "3"
+RECIPE = "4"
 """Changes whenever equal text would become other machine code: it is part of the name under which code is kept."""
 _WORTH_A_THREAD = 12_000  # characters of text; less compiles sooner than a second thread would start to pay
 _WORTH_A_UNIT = 3000  # characters of text; less is compiled sooner beside something else
-_COMPUTES = re.compile(r" = (?:load (?:half|float|double),|[us](?:div|rem) |call \w+ @bl\.)")
+_COMPUTES = re.compile(r" = (?:load (?:<\d+ x )?(?:half|float|double)\b|[us](?:div|rem) |call \w+ @bl\.)")
 """What a function that only calls others does not do."""
 _FUNCTION = re.compile(r"^define .*?^}\n?", re.MULTILINE | re.DOTALL)
 _NAME = re.compile(r"@([\w.$]+)")
@@ -176,13 +176,14 @@ def units(text: str) -> list[Unit]:
     rest = _FUNCTION.sub("", text)
     by_name = {_name_of(body): body for body in bodies}
     heads = {name: body.split("\n", 1)[0] for name, body in by_name.items()}
+    tables = {_name_of(line): _NAME.findall(line) for line in rest.splitlines() if line.startswith("@")}
     inlined = {name for name, head in heads.items() if " alwaysinline " in head}
     needs = {
-        name: [other for other in dict.fromkeys(_NAME.findall(body)) if other in by_name and other != name]
+        name: [other for other in dict.fromkeys(_names(body, tables)) if other in by_name and other != name]
         for name, body in by_name.items()
     }
     own = [name for name in by_name if name not in inlined]
-    written = [name for name in own if f" {AS_WRITTEN} " in heads[name] or name.startswith("product")]
+    written = [name for name in own if f" {AS_WRITTEN} " in heads[name] or (name.startswith("product") and (name[7] == "." or _COMPUTES.search(by_name[name])))]
     others = [name for name in own if name not in written]
     calls = [name for name in others if not _COMPUTES.search(by_name[name])]
     late = [name for name in others if name not in calls]
@@ -194,6 +195,13 @@ def units(text: str) -> list[Unit]:
     groups = [group for group in groups if group[0]]
     whole = len(groups) == 1
     return [Unit(_unit_text(rest, group, by_name, needs, inlined, whole), group, *how) for group, *how in groups]
+
+
+def _names(body: str, tables: dict[str, list[str]]) -> Iterator[str]:
+    """What a function mentions, and what the constants mention that it mentions."""
+    for name in _NAME.findall(body):
+        yield name
+        yield from tables.get(name, ())
 
 
 def _halves(names: Sequence[str], by_name: dict[str, str]) -> list[list[str]]:

@@ -63,6 +63,12 @@ class Module:
             self.functions.append(text.replace("@NAME", f"@{found}"))
         return found
 
+    def share(self, name: str, text: str) -> None:
+        """A function under a name of its own, by which several kernels call it."""
+        if name not in self._kernels:
+            self._kernels[name] = name
+            self.functions.append(text)
+
     def take(self, code: Code) -> None:
         self.math |= code.math
         self.declares |= code.declared

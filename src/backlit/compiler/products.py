@@ -21,6 +21,9 @@ from backlit.compiler.target import Target
 ROWS = 96
 """A part of a product has at least about so many rows, where each part packs for itself."""
 
+EVEN = 4
+"""Parts have a multiple of so many rows: they are the more alike, and tiles of so few rows are no slower."""
+
 
 def product_of(schedule: Schedule, node: Node) -> Product:
     """The product of the last two axes of a node's operands, as they lie in memory."""
@@ -51,16 +54,21 @@ def call(frame: Frame, node: Node) -> None:
     """Compute a product into its memory."""
     product, lead = product_of(frame.schedule, node), node.shape[:-2]
     if math.prod(lead) == 1:
-        name, text, told = _one(frame, node, product, frame.pointers[node])
-        frame.module.notes.append(KernelNote(name, "matmul", [node], text, told, frame.stem))
+        name, kernel, told = _one(frame, node, product, frame.pointers[node])
+        frame.module.notes.append(_note(frame, node, name, kernel, told))
         return
     kernel, name = _kernel(frame, product)
-    frame.module.notes.append(KernelNote(name, "matmul", [node], kernel.text, kernel.note, frame.stem))
+    frame.module.notes.append(_note(frame, node, name, kernel, kernel.note))
     room = _room(kernel.workspace_bytes)
     cuts = _is_large(frame, product, math.prod(lead))
     workspace = frame.take(kernel, room * (team.MOST if cuts else 1))
     _many(frame, node, name, product, workspace, room if cuts else 0)
     frame.arena.free(kernel)
+
+
+def _note(frame: Frame, node: Node, name: str, kernel: Kernel, told: str) -> KernelNote:
+    called = tuple(name for name, _ in kernel.shared)
+    return KernelNote(name, "matmul", [node], kernel.text, told, frame.stem, called)
 
 
 def call_with(frame: Frame, node: Node, goal: str, epilogue: Epilogue, extra: Sequence[str]) -> tuple[str, str]:
@@ -86,7 +94,7 @@ def parts_of(frame: Frame, product: Product) -> list[Part]:
     across, down = product.n // width, product.m // (ROWS if plan.packs else 4 * plan.rows)
     by_rows = (down >= 4 and not product.a_transposed) or across < min(4, down)
     parts = 1 << (min(team.PARTS, max(1, down if by_rows else across)).bit_length() - 1)
-    return parallel(product, parts, plan.rows if by_rows else width, by_rows)
+    return parallel(product, parts, min(plan.rows, EVEN) if by_rows else width, by_rows)
 
 
 def _is_large(frame: Frame, product: Product, times: int) -> bool:
@@ -101,8 +109,8 @@ def _one(
     goal: str,
     epilogue: Epilogue | None = None,
     extra: Sequence[str] = (),
-) -> tuple[str, str, str]:
-    """A product without leading axes. Its (first) kernel's name, text and note."""
+) -> tuple[str, Kernel, str]:
+    """A product without leading axes. Its (first) kernel, under which name, and what is told of it."""
     parts = parts_of(frame, product)
     kernels = [_kernel(frame, part.product, epilogue) for part in parts]
     kernel, name = kernels[0]
@@ -133,7 +141,7 @@ def _one(
     else:
         frame.call(name, pointers, [0, 0] if epilogue else [])
     frame.arena.free(kernel)
-    return name, kernel.text, f"{kernel.note}, in {len(parts)} parts" if len(parts) > 1 else kernel.note
+    return name, kernel, f"{kernel.note}, in {len(parts)} parts" if len(parts) > 1 else kernel.note
 
 
 def _many(frame: Frame, node: Node, name: str, product: Product, workspace: str, room: int) -> None:
@@ -177,6 +185,8 @@ def _kernel(frame: Frame, product: Product, epilogue: Epilogue | None = None) ->
     """The kernel of a product, and its name in the module."""
     found = _written(product, frame.module.target, epilogue)
     frame.module.declares |= found.declares
+    for name, text in found.shared:
+        frame.module.share(name, text)
     return found, frame.module.add(found.text, "product")
 
 

@@ -40,7 +40,8 @@ class Dots:
     def __init__(self, product: Product, shape: Shape, target: Target) -> None:
         self.product, self.shape = product, shape
         self.w, self.declares = Writer(), set[str]()
-        self.functions: list[str] = []
+        self.shared: dict[str, str] = {}
+        self.tables: list[str] = []
         self.workspace_bytes = 0
         self.lanes = min(ROWS, target.lanes(product.dtype))
         self.vectors = Vectors(self.w, product.dtype, self.lanes, target, self.declares)

@@ -16,12 +16,14 @@ from backlit.compiler.target import Target
 class Kernel:
     """Emitted code.
 
-    `text` defines `@name(ptr A, ptr B, ptr C, ptr workspace, …)` and what only it calls. The workspace has
+    `text` defines `@name(ptr A, ptr B, ptr C, ptr workspace, …)`; `shared` are the functions that it calls, by name,
+    which serve other kernels, too: a module needs each of them once. The workspace has
     `workspace_bytes` bytes (possibly 0: then null will do), starts at a multiple of 64 and need not be cleared.
     `declares` are the lines that the module needs once, however many kernels it holds. `note` tells the choices.
     """
 
     text: str
+    shared: tuple[tuple[str, str], ...]
     workspace_bytes: int
     declares: frozenset[str]
     flops: int
@@ -51,18 +53,17 @@ def emit(
     dots = dots_of(product) if plan is None else None
     body: Tiles | Dots
     if dots is None:
-        body = Tiles(product, name, target, epilogue, plan or plan_of(product, target))
+        body = Tiles(product, target, epilogue, plan or plan_of(product, target))
     else:
         body = Dots(product, dots, target)
     own = ["ptr noalias %A", "ptr noalias %B", "ptr noalias %C", "ptr noalias %workspace"]
     head = ", ".join([*own, *(epilogue.parameters if epilogue else ())])
     lines = "\n".join(body.body())
     note = _note(product, body)
-    functions = [
-        f"; {note}\ndefine internal void @{name}({head}) noinline nounwind {{\nentry:\n{lines}\n}}\n",
-        *body.functions,
-    ]
-    return Kernel("\n".join(functions), body.workspace_bytes, frozenset(body.declares), product.flops, note)
+    tables = "".join(f"{table}\n".replace("@NAME", f"@{name}") for table in body.tables)
+    lines = lines.replace("@NAME", f"@{name}")
+    text = f"{tables}; {note}\ndefine internal void @{name}({head}) noinline nounwind {{\nentry:\n{lines}\n}}\n"
+    return Kernel(text, tuple(body.shared.items()), body.workspace_bytes, frozenset(body.declares), product.flops, note)
 
 
 def _note(product: Product, body: Tiles | Dots) -> str:

@@ -53,6 +53,12 @@ class Plan:
     packs: bool
 
 
+HEIGHTS = (1, 2, 4, 6, 8, 16)
+"""Rows of a tile: few choices, so that products share their micro-kernels. More rows would be more streams of memory
+than a cache can follow. A product of fewer rows may be one tile.
+"""
+
+
 @cache
 def plan_of(product: Product, target: Target) -> Plan:
     """The plan with the fewest estimated cycles."""
@@ -67,9 +73,8 @@ def plan_of(product: Product, target: Target) -> Plan:
     # The smallest tile, for products without elements; any real one is chosen below.
     best, rows, vectors = float("inf"), 1, 1
     for v in range(1, min(columns, target.registers // 2) + 1):
-        for r in range(1, p.m + 1):
-            # More rows are more streams of memory than a cache can follow, and more code for little.
-            if not _fits(r, v, target) or r > 16:
+        for r in sorted({height for height in HEIGHTS if height <= p.m} | {max(1, min(p.m, HEIGHTS[-1]))}):
+            if not _fits(r, v, target):
                 break
             cost = sum(
                 many * across * _tile_cycles(height, width, p.k, load, target)

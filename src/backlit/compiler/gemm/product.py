@@ -13,7 +13,6 @@ class Product:
 
     A transposed operand is stored as its transpose, A as (k, m) and B as (n, k), and no copy of the whole is made.
     `lda`, `ldb` and `ldc` say how many numbers lie between the starts of two stored rows (0: as many as a row has).
-    `aligned` promises that A, B and C start at a multiple of 64 bytes; otherwise they start anywhere a number may.
 
     >>> Product(2, 3, 5, a_transposed=True).lda
     2
@@ -29,7 +28,6 @@ class Product:
     ldb: int = 0
     ldc: int = 0
     accumulate: bool = False
-    aligned: bool = False
 
     def __post_init__(self) -> None:
         if self.dtype not in ("float", "double"):

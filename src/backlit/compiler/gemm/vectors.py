@@ -19,25 +19,26 @@ class Vectors:
         """The constant whose first `valid` lanes are true."""
         return "<" + ", ".join(f"i1 {int(lane < valid)}" for lane in range(self.lanes)) + ">"
 
-    def load(self, place: str, valid: int, alignment: int) -> str:
-        """The vector at `place`; lanes from `valid` on are 0 and not read."""
-        if valid == self.lanes:
+    def load(self, place: str, valid: int, alignment: int, mask: str = "") -> str:
+        """The vector at `place`; lanes from `valid` on are 0 and not read. Or those that are not in a mask."""
+        if not mask and valid == self.lanes:
             return self.w.set("v", f"load {self.type}, ptr {place}, align {alignment}")
         kind = f"<{self.lanes} x i1>"
         called = f"{self.type} @llvm.masked.load.{self.suffix}.p0"
         self.declares.add(f"declare {called}(ptr, i32 immarg, {kind}, {self.type})")
-        given = f"ptr {place}, i32 {alignment}, {kind} {self.mask(valid)}, {self.type} zeroinitializer"
+        given = f"ptr {place}, i32 {alignment}, {kind} {mask or self.mask(valid)}, {self.type} zeroinitializer"
         return self.w.set("v", f"call {called}({given})")
 
-    def store(self, vector: str, place: str, valid: int, alignment: int) -> None:
-        """The first `valid` lanes to `place`; memory past them is not touched."""
-        if valid == self.lanes:
+    def store(self, vector: str, place: str, valid: int, alignment: int, mask: str = "") -> None:
+        """The first `valid` lanes to `place`, or those in a mask; the rest of the memory is not touched."""
+        if not mask and valid == self.lanes:
             self.w.put(f"store {self.type} {vector}, ptr {place}, align {alignment}")
             return
         kind = f"<{self.lanes} x i1>"
         called = f"void @llvm.masked.store.{self.suffix}.p0"
         self.declares.add(f"declare {called}({self.type}, ptr, i32 immarg, {kind})")
-        self.w.put(f"call {called}({self.type} {vector}, ptr {place}, i32 {alignment}, {kind} {self.mask(valid)})")
+        given = f"{self.type} {vector}, ptr {place}, i32 {alignment}, {kind} {mask or self.mask(valid)}"
+        self.w.put(f"call {called}({given})")
 
     def spread(self, place: str) -> str:
         """The number at `place` in all lanes."""

@@ -67,9 +67,18 @@ class Writer:
         return pointer if total == 0 else self.set("p", f"getelementptr {element}, ptr {pointer}, i64 {total}")
 
     @contextmanager
-    def loop(self, hint: str, start: Index, stop: Index, step: int) -> Iterator[Index]:
+    def when(self, hint: str, condition: str) -> Iterator[None]:
+        """Run the body only if a condition holds."""
+        name = self.fresh(hint)
+        self.put(f"br i1 {condition}, label %{name}.then, label %{name}.end")
+        self.label(f"{name}.then")
+        yield
+        self.go(f"{name}.end")
+
+    @contextmanager
+    def loop(self, hint: str, start: Index, stop: Index, step: Index) -> Iterator[Index]:
         """Run the body at least once, for start, start + step, ... below stop."""
-        if isinstance(start, int) and isinstance(stop, int) and start + step >= stop:
+        if isinstance(start, int) and isinstance(stop, int) and isinstance(step, int) and start + step >= stop:
             yield start
             return
         name, before = self.fresh(hint), self.block

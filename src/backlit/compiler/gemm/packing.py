@@ -1,0 +1,76 @@
+"""Packing: a panel of B is copied to the workspace, row after row without gaps, as the tiles will read it.
+
+Both functions take the panel's first number in B; where it shall go; the bytes from one stored row of B to the next;
+how many columns the panel has; how many a packed row has, in whole vectors; and the length of k.
+"""
+
+from __future__ import annotations
+
+from backlit.compiler.gemm.vectors import Vectors
+from backlit.compiler.gemm.writer import Index, Writer
+from backlit.compiler.target import Target
+
+SQUARE = 8
+"""At most so many rows are transposed at once: wider squares are faster by little, and LLVM is slow at shuffles."""
+
+
+def copier(element: str, target: Target, declares: set[str]) -> tuple[str, str]:
+    """The name and text of a function that packs from B stored by rows. What fills up the last vector is 0."""
+    w, lanes = Writer(), target.lanes(element)
+    vectors = Vectors(w, element, lanes, target, declares)
+    whole = w.set("whole", f"and i64 %columns, -{lanes}")
+    rest = w.set("rest", f"sub i64 %columns, {whole}")
+    with w.loop("k", 0, "%length", 1) as k:
+        source = w.set("p", f"getelementptr i8, ptr %source, i64 {w.set('x', f'mul i64 {k}, %stride')}")
+        goal = w.offset(element, "%goal", (w.set("x", f"mul i64 {k}, %width"), 1))
+
+        def copy(at: Index, kind: Vectors, source: str = source, goal: str = goal) -> None:
+            found = kind.load(w.offset(element, source, (at, 1)), kind.lanes, kind.bytes)
+            kind.store(found, w.offset(element, goal, (at, 1)), kind.lanes, kind.bytes)
+
+        with w.when("some", w.set("some", f"icmp ne i64 {whole}, 0")), w.loop("v", 0, whole, lanes) as v:
+            copy(v, vectors)
+        with w.when("more", w.set("more", f"icmp ne i64 {rest}, 0")):
+            vectors.store("zeroinitializer", w.offset(element, goal, (whole, 1)), lanes, vectors.bytes)
+            with w.loop("v", whole, "%columns", 1) as v:
+                copy(v, Vectors(w, element, 1, target, declares))
+    return f"product.copy.{element}", _function(f"product.copy.{element}", w)
+
+
+def transposer(element: str, k: int, target: Target, declares: set[str]) -> tuple[str, str]:
+    """The name and text of a function that packs from Bᵀ, by squares turned in registers. k: how many numbers a stored
+    row has.
+
+    The last square of a row overlaps the one before it if need be; a row shorter than a square is read in part.
+    Past the last row, the last row is read again: those columns of the panel are never stored to C.
+    """
+    w, side = Writer(), min(target.lanes(element), SQUARE)
+    square = Vectors(w, element, side, target, declares)
+    short = min(k, side)
+    last = w.set("last", "sub i64 %columns, 1")
+    limit = w.set("limit", f"sub i64 %length, {short}")
+    with w.loop("v", 0, "%columns", side) as v:
+        starts = []
+        for r in range(side):
+            skipped = w.set("x", f"mul i64 {w.least(w.plus(v, r), last)}, %stride")
+            starts.append(w.set("p", f"getelementptr i8, ptr %source, i64 {skipped}"))
+        goal = w.offset(element, "%goal", (v, 1))
+        with w.loop("k", 0, "%length", side) as k_at:
+            at = w.least(k_at, limit)
+            turned = square.transpose(
+                [square.load(w.offset(element, start, (at, 1)), short, square.bytes) for start in starts]
+            )
+            across = w.set("x", f"mul i64 {at}, %width")
+            for r in range(short):
+                square.store(turned[r], w.offset(element, goal, (across, 1)), side, side * square.bytes)
+                if r + 1 < short:
+                    across = w.set("x", f"add i64 {across}, %width")
+    name = f"product.transpose.{element}{short}"
+    return name, _function(name, w)
+
+
+def _function(name: str, w: Writer) -> str:
+    w.put("ret void")
+    head = "ptr noalias %source, ptr noalias %goal, i64 %stride, i64 %columns, i64 %width, i64 %length"
+    body = "\n".join(w.lines)
+    return f"define internal void @{name}({head}) noinline nounwind {{\nentry:\n{body}\n}}\n"
