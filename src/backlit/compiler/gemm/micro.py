@@ -18,7 +18,8 @@ NEAR = 8
 
 @dataclass(frozen=True)
 class Micro:
-    """A tile of `rows` rows by `vectors` vectors; of the last vector only `valid` lanes, or as the caller says if 0.
+    """A tile of `rows` rows by `vectors` vectors; of the last vector only `valid` lanes, or as the caller says if 0
+    (a mask takes time, so whole vectors do without).
 
     Its function takes pointers into A, B and C; how many bytes lie between rows of A, columns of A, rows of B, and rows
     of C; the length of k, at least 1; the last vector's lanes, as the bits of a number; whether to go on from C.
@@ -32,7 +33,7 @@ class Micro:
 
     @property
     def name(self) -> str:
-        partial = f".{self.valid}" if 0 < self.valid < self.lanes else ""
+        partial = "" if self.valid == self.lanes else f".{self.valid}" if self.valid else ".some"
         return f"product.{self.element}{self.rows}x{self.vectors}x{self.lanes}{partial}"
 
 

@@ -99,7 +99,8 @@ class Tiles:
         if not rows or not columns:
             return "null"
         vectors = -(-columns // self.lanes)
-        valid = 0 if self.target.has_masks else columns - (vectors - 1) * self.lanes
+        valid = columns - (vectors - 1) * self.lanes
+        valid = 0 if valid < self.lanes and self.target.has_masks else valid
         micro = Micro(self.element, rows, vectors, self.lanes, valid)
         self.shared.setdefault(micro.name, written(micro, self.target, self.declares))
         return f"@{micro.name}"
