@@ -296,7 +296,7 @@ def test_an_epilogue_takes_each_element_once_at_its_place(
         widths = [width for width in {plan.vectors * lanes, n % (plan.vectors * lanes)} if width]
         whole = plan.k_block < k
     names = {width: f"takes.{width}" for width in widths}
-    kernel = emit(product, "kernel.0", host(), Epilogue(tuple(names.items()), 1), plan)
+    kernel = emit(product, "kernel.0", host(), Epilogue(tuple(names.items()), 1, (0,) if transposed else ()), plan)
     takes = "".join(TAKES.format(name=name, n=n, columns=width) for width, name in names.items())
     wrapped = kernel.text.replace("@kernel.0(", "@kernel.inner(") + takes
     wrapped += "define internal void @kernel.0(ptr %A, ptr %B, ptr %C, ptr %W, ptr %out) {\n"
@@ -312,6 +312,37 @@ def test_an_epilogue_takes_each_element_once_at_its_place(
     del memory
     np.testing.assert_allclose(out, wanted, rtol=1e-12, atol=1e-12)
     assert whole or np.array_equal(c, before)
+
+
+def test_products_of_different_shapes_share_what_computes_them() -> None:
+    target = named("skylake-avx512")
+    shapes = [(66, 64, 64), (132, 256, 64), (128, 64, 512), (64, 128, 32)]
+    kernels = [
+        emit(Product(*shape, a_transposed=at), f"kernel.{k}", target)
+        for k, shape in enumerate(shapes)
+        for at in (False, True)
+    ]
+    texts: dict[str, set[str]] = {}
+    for kernel in kernels:
+        assert "fma" not in kernel.text
+        for name, text in kernel.shared:
+            texts.setdefault(name, set()).add(text)
+    assert all(len(found) == 1 for found in texts.values())
+    assert len(texts) <= 5  # the driver, a packer, and tiles of 6, 4 and 2 rows
+
+
+def test_only_a_vector_that_is_not_whole_has_a_mask() -> None:
+    for columns, masks in ((64, False), (60, True)):
+        kernel = emit(Product(64, columns, 64), "kernel", named("skylake-avx512"))
+        assert any("llvm.masked" in text for _, text in kernel.shared) == masks
+
+
+def test_what_an_epilogue_reads_is_fetched_where_it_says_so() -> None:
+    product = Product(64, 64, 64)
+    names = tuple((width, "takes") for width in columns_of(product, host()))
+    for ahead in ((), (0,)):
+        kernel = emit(product, "kernel", host(), Epilogue(names, 1, ahead))
+        assert kernel.text.count("store ptr %e0") == 1 + len(ahead)
 
 
 GUARDED = """

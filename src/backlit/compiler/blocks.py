@@ -158,7 +158,9 @@ class _Writer:
             text = writer.text()
             names[width] = name = frame.module.add(text, "k")
         extra = [frame.pointers[read] for read in writer.pointers]
-        epilogue = Epilogue(tuple(names.items()), len(extra))
+        alike = [k for k, read in enumerate(writer.pointers) if (read.size, read.dtype) == (node.size, node.dtype)]
+        is_far = node.size * node.dtype.itemsize >= frame.module.target.l2_bytes // 4
+        epilogue = Epilogue(tuple(names.items()), len(extra), tuple(alike) if is_far else ())
         parts = products.parts_of(frame, products.product_of(self.schedule, node))
         whole = any(keeps_whole(part.product, frame.module.target) for part in parts)
         goal = frame.take(node, node.size * node.dtype.itemsize) if whole else "null"

@@ -7,17 +7,21 @@ micro-kernels fit. Compiled for one shape alone it would be no faster, as nearly
 from __future__ import annotations
 
 from backlit.compiler.gemm.writer import Index, Writer
+from backlit.compiler.memory import LINE
 
 NUMBERS = ("m", "n", "k", "a row", "a column", "b k", "b column", "c row", "k block", "m block", "rows", "width", "on",
-           "stride", "room")  # fmt: skip
+           "stride", "room", "ahead")  # fmt: skip
 """Sizes; bytes from a row of A to the next, a column of A, one k of B, a column of B, a row of C; lengths of blocks; a
 tile's rows and columns; whether C is added to; bytes from one stored row of B to the next; where in the workspace a
-tile waits for an epilogue.
+tile waits for an epilogue; how many of the pointers that are given lead to what the epilogue will read.
 """
 FUNCTIONS = ("packer", "wide", "wide low", "narrow", "narrow low", "take wide", "take narrow")
 """What packs a panel; the tiles of a panel, its last rows; those of the last, narrower panel; the epilogue, for both.
 Null where there are none.
 """
+
+FETCHED = 256
+"""Bytes of a row that are fetched ahead: what most tiles are wide."""
 
 
 def name(element: str) -> str:
@@ -31,11 +35,12 @@ def table(numbers: dict[str, int], functions: dict[str, str]) -> str:
     return f"{{ {', '.join(field.split()[0] for field in fields)} }} {{ {', '.join(fields)} }}"
 
 
-def written(element: str, lanes: int) -> str:
+def written(element: str, lanes: int, declares: set[str]) -> str:
     """The function. It takes pointers to A, B, C, the workspace, the table, and what the epilogue is given, and the row
     and column of the whole product where C begins.
     """
     w, size = Writer(), 4 if element == "float" else 8
+    declares.add("declare void @llvm.prefetch.p0(ptr, i32 immarg, i32 immarg, i32 immarg)")
 
     def field(key: str) -> str:
         """Read anew where it is needed: there are not so many registers."""
@@ -81,10 +86,13 @@ def written(element: str, lanes: int) -> str:
             apart = w.set("apart", f"and i1 {taken}, {whole}")
             through = w.set("through", f"icmp uge i64 {w.set('x', f'add i64 {kb}, {length}')}, {field('k')}")
             hands_on = w.set("hands.on", f"and i1 {taken}, {through}")
+            ahead = field("ahead")
+            some = w.set("some", f"icmp ne i64 {ahead}, 0")
+            fetches = w.set("fetches", f"and i1 {hands_on}, {some}")
             c_row = chosen(apart, str(w.times(padded, size)), field("c row"), "i64")
             with w.loop("i", mb, end, field("rows")) as i:
-                rows = w.set("left", f"sub i64 {end}, {i}")
-                tile = chosen(w.set("is.low", f"icmp ult i64 {rows}, {field('rows')}"), low, full, "ptr")
+                left, rows = w.set("left", f"sub i64 {end}, {i}"), field("rows")
+                tile = chosen(w.set("is.low", f"icmp ult i64 {left}, {rows}"), low, full, "ptr")
                 a = moved("%A", (i, field("a row")), (kb, field("a column")))
                 c = moved("%C", (i, field("c row")), (j, size))
                 c = chosen(apart, w.set("p", f"getelementptr i8, ptr %W, i64 {field('room')}"), c, "ptr")
@@ -92,11 +100,20 @@ def written(element: str, lanes: int) -> str:
                 numbers = ", ".join(
                     f"i64 {x}" for x in (field("a row"), field("a column"), panel_row, c_row, length, mask, on)
                 )
+                with w.when("fetch", fetches), w.loop("e", 0, ahead, 1) as e:
+                    start = w.set("e", f"load ptr, ptr {w.offset('ptr', '%given', (e, 1))}, align 8")
+                    row, column = (w.set("x", f"add i64 {x}, {y}") for x, y in (("%row", i), ("%column", j)))
+                    start = moved(start, (row, field("c row")), (column, size))
+                    with w.loop("r", 0, w.least(left, rows), 1) as r:
+                        line = moved(start, (r, field("c row")))
+                        for skip in range(0, FETCHED, LINE):
+                            place = w.offset("i8", line, (skip, 1))
+                            w.put(f"call void @llvm.prefetch.p0(ptr {place}, i32 1, i32 3, i32 1)")
                 w.put(f"call void {tile}(ptr {a}, ptr {panel}, ptr {c}, {numbers})")
                 with w.when("hand", hands_on):
-                    place = [w.set("x", f"add i64 {at}, {here}") for at, here in (("%row", i), ("%column", j))]
+                    row, column = (w.set("x", f"add i64 {x}, {y}") for x, y in (("%row", i), ("%column", j)))
                     step = w.set("step", f"udiv i64 {c_row}, {size}")
-                    last = ", ".join(f"i64 {x}" for x in (step, *place, w.least(rows, field("rows"))))
+                    last = ", ".join(f"i64 {x}" for x in (step, row, column, w.least(left, rows)))
                     w.put(f"call void {take}(ptr %given, ptr {c}, {last})")
     w.put("ret void")
     body = "\n".join(w.lines)

@@ -16,10 +16,14 @@ class Epilogue:
 
     pointers: how many pointers stand before the tile; the kernel hands them on. Element (r, c) of the tile stands at
     `tile + r * stride + c`, and is element (row + r, column + c) of the whole product.
+
+    ahead: which of the pointers lead to arrays that are stored as C is; the part of them that the epilogue will read is
+    fetched while a tile is computed, as no cache would expect it.
     """
 
     names: tuple[tuple[int, str], ...]
     pointers: int
+    ahead: tuple[int, ...] = ()
 
     @property
     def parameters(self) -> list[str]:

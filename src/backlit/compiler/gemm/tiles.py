@@ -59,7 +59,7 @@ class Tiles:
         numbers = {"m": p.m, "n": p.n, "k": p.k, "k block": plan.k_block, "m block": plan.m_block}
         numbers |= {"a row": p.a_row * size, "a column": p.a_column * size, "b k": bk * size, "b column": bj * size}
         numbers |= {"c row": p.ldc * size, "stride": p.ldb * size, "rows": plan.rows, "width": width, "room": packed}
-        numbers["on"] = int(self.product.accumulate)
+        numbers |= {"on": int(self.product.accumulate), "ahead": len(self.epilogue.ahead) if self.epilogue else 0}
         functions = {"packer": self._packer()} if plan.packs else {}
         for panel, columns in (("wide", width if p.n >= width else 0), ("narrow", p.n % width)):
             functions[panel] = self._micro(plan.rows, columns)
@@ -69,12 +69,13 @@ class Tiles:
         self.tables.append(f"@NAME.table = internal constant {driver.table(numbers, functions)}")
         given, place = "null", ["i64 0", "i64 0"]
         if self.epilogue is not None:
-            given = self.w.set("given", f"alloca [{max(1, self.epilogue.pointers)} x ptr]")
-            for at, pointer in enumerate(self.epilogue.given):
+            listed = [*(self.epilogue.given[at] for at in self.epilogue.ahead), *self.epilogue.given]
+            given = self.w.set("given", f"alloca [{max(1, len(listed))} x ptr]")
+            for at, pointer in enumerate(listed):
                 self.w.put(f"store ptr {pointer}, ptr {self.w.offset('ptr', given, (at, 1))}, align 8")
             place = ["i64 %row", "i64 %column"]
         name = driver.name(self.element)
-        self.shared.setdefault(name, driver.written(self.element, self.lanes))
+        self.shared.setdefault(name, driver.written(self.element, self.lanes, self.declares))
         a, b = ("%B", "%A") if p.swapped else ("%A", "%B")
         pointers = [f"ptr {x}" for x in (a, b, "%C", "%workspace", "@NAME.table", given)]
         self.w.put(f"call void @{name}({', '.join([*pointers, *place])})")
@@ -84,7 +85,8 @@ class Tiles:
         if self.epilogue is None or not columns:
             return "null"
         w, goal = Writer(), self.epilogue.name(columns)
-        places = [w.offset("ptr", "%given", (at, 1)) for at in range(self.epilogue.pointers)]
+        skipped = len(self.epilogue.ahead)
+        places = [w.offset("ptr", "%given", (skipped + at, 1)) for at in range(self.epilogue.pointers)]
         pointers = [f"ptr {w.set('e', f'load ptr, ptr {place}, align 8')}" for place in places]
         tile = ["ptr %tile", "i64 %stride", "i64 %row", "i64 %column", "i64 %rows"]
         w.put(f"call void @{goal}({', '.join([*pointers, *tile])})")
