@@ -19,7 +19,7 @@ from backlit.compiler.schedule import Address, Schedule, is_by_rows
 from backlit.compiler.target import Target
 
 ROWS = 96
-"""A part of a product has at least about so many rows, where each part packs for itself."""
+"""A part of a product has at least about so many rows, where B is so large that each part fetches or packs it anew."""
 
 EVEN = 4
 """Parts have a multiple of so many rows: they are the more alike, and tiles of so few rows are no slower."""
@@ -91,7 +91,8 @@ def parts_of(frame: Frame, product: Product) -> list[Part]:
         return [Part(product, 0, 0, 0)]
     plan = plan_of(product, frame.module.target)
     width = plan.vectors * frame.module.target.lanes(product.dtype)
-    across, down = product.n // width, product.m // (ROWS if plan.packs else 4 * plan.rows)
+    is_deep = plan.packs or plan.k_block < product.k
+    across, down = product.n // width, product.m // (ROWS if is_deep else 4 * plan.rows)
     by_rows = (down >= 4 and not product.a_transposed) or across < min(4, down)
     parts = 1 << (min(team.PARTS, max(1, down if by_rows else across)).bit_length() - 1)
     return parallel(product, parts, min(plan.rows, EVEN) if by_rows else width, by_rows)
