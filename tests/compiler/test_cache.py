@@ -261,8 +261,10 @@ def test_every_function_is_in_one_unit_and_what_it_calls_is_declared() -> None:
         assert part.ready, "straight lines and tapes alone take LLVM's passes"
         defined = {jit._name_of(body) for body in jit._FUNCTION.findall(part.text)}
         declared = {line.split("@")[1].split("(")[0] for line in part.text.splitlines() if line.startswith("declare")}
-        called = {name for body in jit._FUNCTION.findall(part.text) for name in jit._NAME.findall(body)}
-        assert called <= defined | declared | {"clock"}
+        constants = [line for line in part.text.splitlines() if line.startswith("@")]
+        defined |= {jit._name_of(line) for line in constants}
+        called = {name for body in (*jit._FUNCTION.findall(part.text), *constants) for name in jit._NAME.findall(body)}
+        assert called <= defined | declared
 
 
 def test_wrong_text_is_an_error_and_not_kept(kept: Cache) -> None:
