@@ -9,7 +9,7 @@ from backlit.compiler.blocks import block, tape_runner
 from backlit.compiler.ir import Node
 from backlit.compiler.memory import LINE
 from backlit.compiler.module import Module, array, pointer_at
-from backlit.compiler.scalars import AS_WRITTEN, Code
+from backlit.compiler.scalars import AS_WRITTEN, LATE, STRAIGHT, Code
 from backlit.compiler.schedule import topological
 from backlit.compiler.straight import is_small
 from backlit.compiler.vmath import halves
@@ -36,7 +36,7 @@ def finish(module: Module, inputs: Sequence[Node], outputs: Sequence[Node]) -> t
     if not module.target.converts and any(" half" in text for text in module.functions):
         module.functions.append(halves.CONVERSIONS)
         module.declares.update(halves.DECLARES)
-    main = f"define void @main(ptr %table, i64 %count) #0 {{\nentry:\n{body}\n  ret void\n}}\n"
+    main = f"define void @main(ptr %table, i64 %count) {LATE} {{\nentry:\n{body}\n  ret void\n}}\n"
     defined = vector_math.definitions(sorted(module.math))
     declares = sorted(module.declares | set(defined.declares))
     declares.append("declare void @llvm.memcpy.p0.p0.i64(ptr noalias, ptr noalias, i64, i1)")
@@ -48,8 +48,7 @@ def finish(module: Module, inputs: Sequence[Node], outputs: Sequence[Node]) -> t
             defined.functions,
             *module.functions,
             main,
-            f"attributes #0 = {{ noinline nounwind{wide} }}",
-            f"attributes {AS_WRITTEN} = {{ noinline nounwind{wide} }}",
+            *(f"attributes {kind} = {{ noinline nounwind{wide} }}" for kind in (LATE, AS_WRITTEN, STRAIGHT)),
         ]
     )
     return text, constants, max(arena, LINE)

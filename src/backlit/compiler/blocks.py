@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from backlit.compiler import loops, products, tape, team, turns
+from backlit.compiler import loops, products, straight, tape, team, turns
 from backlit.compiler.followed import TileWriter, follower
 from backlit.compiler.frame import Frame, step_of
 from backlit.compiler.gemm import Epilogue, columns_of, keeps_whole
@@ -24,6 +24,9 @@ ACROSS = 16
 """Cycles that it takes to combine the lanes of one vector."""
 
 
+_TOLD = "one straight line of code"
+
+
 def block(module: Module, outputs: Sequence[Node], over: dict[int, Node], stem: str) -> Block:
     """A function that computes the outputs. over: for an output by its number, the input whose memory it takes over."""
     order = topological(outputs)
@@ -32,13 +35,13 @@ def block(module: Module, outputs: Sequence[Node], over: dict[int, Node], stem: 
     found = tape.of(order, outputs)
     if found is not None:
         return _of_tape(module, found, order, stem)
-    schedule = Schedule(outputs, late=_late(order, [outputs[i] for i in over]))
+    schedule = Schedule(outputs, _late(order, [outputs[i] for i in over]), straight.stages(order))
     return _Writer(Frame(module, schedule, stem), list(outputs), over).write()
 
 
 def _straight(module: Module, outputs: Sequence[Node], order: Sequence[Node], stem: str, promise: str) -> Block:
     code = Code()
-    line = Straight(code)
+    line = Straight(code, module.target)
     leaves = [n for n in order if n.kind == "input"]
     for k, leaf in enumerate(leaves):
         line.load(leaf, f"%in{k}")
@@ -46,9 +49,9 @@ def _straight(module: Module, outputs: Sequence[Node], order: Sequence[Node], st
     for k, output in enumerate(outputs):
         line.store(output, f"%out{k}")
     module.take(code)
-    text = code.function(_parameters(len(leaves), len(outputs), promise))
+    text = straight.function(code, _parameters(len(leaves), len(outputs), promise))
     name = module.add(text, stem)
-    module.notes.append(KernelNote(name, "straight", list(order), text, "one straight line of code", name))
+    module.notes.append(KernelNote(name, "straight", list(order), text, _TOLD, name))
     return Block(name, leaves, 0)
 
 
@@ -280,8 +283,29 @@ class _Writer:
             products.call(self.frame, kernel.nodes[0])
         elif kernel.kind == "loop":
             self._loop(kernel.nodes[0])
+        elif kernel.kind == "straight":
+            self._line(kernel)
         elif kernel.kind != "part":
             self._loops(kernel)
+
+    def _line(self, kernel: Kernel) -> None:
+        """A kernel without loops."""
+        frame, code = self.frame, Code()
+        line = Straight(code, frame.module.target)
+        reads = [node for node in kernel.reads if node.kind != "constant" and node not in kernel.nodes]
+        inside = {arg for node in self.schedule.inlined(kernel.nodes) for arg in (node, *node.args)}
+        for k, node in enumerate(reads):
+            line.load(node, f"%in{k}")
+        line.compute(sorted(inside.difference(reads), key=lambda node: node.index))
+        for k, node in enumerate(kernel.nodes):
+            line.store(node, f"%out{k}")
+        frame.module.take(code)
+        names = [*(f"%in{k}" for k in range(len(reads))), *(f"%out{k}" for k in range(len(kernel.nodes)))]
+        text = straight.function(code, ", ".join(f"ptr {name}" for name in names))
+        name = frame.module.add(text, "line")
+        frame.call(name, [frame.pointers[node] for node in [*reads, *kernel.nodes]])
+        note = KernelNote(name, "straight", sorted(inside, key=lambda node: node.index), text, _TOLD, frame.stem)
+        frame.module.notes.append(note)
 
     def _loops(self, kernel: Kernel) -> None:
         frame, target = self.frame, self.frame.module.target
@@ -359,7 +383,7 @@ class _Writer:
         if not node.size:
             return
         if node.kind == "constant" and not node.shape:
-            line = Straight(self.frame.code)
+            line = Straight(self.frame.code, self.frame.module.target)
             line.compute([node])
             line.store(node, destination)
             return

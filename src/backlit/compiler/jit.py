@@ -19,14 +19,14 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from backlit.compiler import cache
-from backlit.compiler.scalars import AS_WRITTEN
+from backlit.compiler.scalars import AS_WRITTEN, LATE, STRAIGHT
 from backlit.compiler.target import Target, host
 
 ENTRY = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)
 RECIPE = "4"
 """Changes whenever equal text would become other machine code: it is part of the name under which code is kept."""
 _WORTH_A_THREAD = 12_000  # characters of text; less compiles sooner than a second thread would start to pay
-_WORTH_A_UNIT = 3000  # characters of text; less is compiled sooner beside something else
+_WORTH_A_UNIT = 4000  # characters of text; less is compiled sooner beside something else
 _COMPUTES = re.compile(r" = (?:load (?:<\d+ x )?(?:half|float|double)\b|[us](?:div|rem) |call \w+ @bl\.)")
 """What a function that only calls others does not do."""
 _FUNCTION = re.compile(r"^define .*?^}\n?", re.MULTILINE | re.DOTALL)
@@ -158,20 +158,20 @@ def of_function(text: str, name: str, level: int = 2) -> tuple[str, str]:
 
 @dataclass
 class Unit:
-    """A part of a module that is compiled alone. ready: it needs none of LLVM's passes. hurried: nor any care with the
-    machine code, as next to no time is spent there.
+    """A part of a module that is compiled alone. kind: the attributes of its functions, which say what LLVM's passes
+    have to do; or CALLS, in which next to no time is spent, so that the machine code needs no care.
     """
 
     text: str
     functions: list[str]
-    ready: bool
-    hurried: bool = False
+    kind: str
+
+
+CALLS = "calls"
 
 
 def units(text: str) -> list[Unit]:
-    """A module in parts: what is as it shall run, in two parts if there is much of it; what LLVM's passes are to work
-    on; and what only calls others.
-    """
+    """A module in parts, by what LLVM has to do, and in two where that is much."""
     bodies = _FUNCTION.findall(text)
     rest = _FUNCTION.sub("", text)
     by_name = {_name_of(body): body for body in bodies}
@@ -182,19 +182,41 @@ def units(text: str) -> list[Unit]:
         name: [other for other in dict.fromkeys(_names(body, tables)) if other in by_name and other != name]
         for name, body in by_name.items()
     }
-    own = [name for name in by_name if name not in inlined]
-    written = [name for name in own if f" {AS_WRITTEN} " in heads[name] or (name.startswith("product") and (name[7] == "." or _COMPUTES.search(by_name[name])))]
-    others = [name for name in own if name not in written]
-    calls = [name for name in others if not _COMPUTES.search(by_name[name])]
-    late = [name for name in others if name not in calls]
-    if sum(len(by_name[name]) for name in calls) < _WORTH_A_UNIT:  # compiled sooner beside something else
-        (written or late).extend(calls)
-        calls = []
-    parts = _halves(written, by_name) if sum(len(by_name[name]) for name in written) > _WORTH_A_THREAD else [written]
-    groups = [(late, False, False), *((part, True, False) for part in parts), (calls, True, True)]
-    groups = [group for group in groups if group[0]]
+    kinds: dict[str, list[str]] = {LATE: [], STRAIGHT: [], AS_WRITTEN: [], CALLS: []}
+    for name, body in by_name.items():
+        if name not in inlined:
+            kinds[_kind(name, heads[name], body)].append(name)
+    if sum(len(by_name[name]) for name in kinds[CALLS]) < _WORTH_A_UNIT:  # compiled sooner beside something else
+        others = next((kinds[kind] for kind in (AS_WRITTEN, STRAIGHT, LATE) if kinds[kind]), None)
+        if others is not None:
+            others.extend(kinds.pop(CALLS))
+    groups = [(part, kind) for kind, names in kinds.items() for part in _parts(names, by_name) if part]
     whole = len(groups) == 1
-    return [Unit(_unit_text(rest, group, by_name, needs, inlined, whole), group, *how) for group, *how in groups]
+    return [Unit(_unit_text(rest, group, by_name, needs, inlined, whole), group, kind) for group, kind in groups]
+
+
+def _kind(name: str, head: str, body: str) -> str:
+    if name.startswith("product."):
+        return AS_WRITTEN
+    for attributes in (AS_WRITTEN, STRAIGHT):
+        if f" {attributes} " in head:
+            return attributes
+    if not _COMPUTES.search(body):
+        return CALLS
+    return AS_WRITTEN if name.startswith("product") else LATE
+
+
+def _parts(names: list[str], by_name: dict[str, str]) -> list[list[str]]:
+    """All in one, or in two of about the same length if they are worth a thread each."""
+    if len(names) < 2 or sum(len(by_name[name]) for name in names) < _WORTH_A_THREAD:
+        return [names]
+    halves: list[list[str]] = [[], []]
+    sizes = [0, 0]
+    for name in sorted(names, key=lambda name: -len(by_name[name])):
+        smaller = sizes.index(min(sizes))
+        halves[smaller].append(name)
+        sizes[smaller] += len(by_name[name])
+    return halves if min(sizes) > _WORTH_A_UNIT else [names]
 
 
 def _names(body: str, tables: dict[str, list[str]]) -> Iterator[str]:
@@ -202,17 +224,6 @@ def _names(body: str, tables: dict[str, list[str]]) -> Iterator[str]:
     for name in _NAME.findall(body):
         yield name
         yield from tables.get(name, ())
-
-
-def _halves(names: Sequence[str], by_name: dict[str, str]) -> list[list[str]]:
-    """Functions in two parts of about the same length."""
-    halves: list[list[str]] = [[], []]
-    sizes = [0, 0]
-    for name in sorted(names, key=lambda name: -len(by_name[name])):
-        smaller = sizes.index(min(sizes))
-        halves[smaller].append(name)
-        sizes[smaller] += len(by_name[name])
-    return halves
 
 
 def _unit_text(
@@ -292,7 +303,9 @@ def _circumstances(target: Target, level: int) -> tuple[str, ...]:
 def _compiled(parts: Sequence[Unit], target: Target, level: int, seconds: dict[str, float]) -> list[bytes]:
     """Object code for each unit. Units are compiled side by side where there is more than one CPU."""
     results: list[Any] = [None] * len(parts)
-    order = sorted(range(len(parts)), key=lambda k: (parts[k].ready, -len(parts[k].text)))  # what takes longest first
+    order = sorted(
+        range(len(parts)), key=lambda k: (parts[k].kind != LATE, -len(parts[k].text))
+    )  # what takes longest first
 
     def work() -> None:
         while order:
@@ -332,33 +345,34 @@ def _module(unit: Unit, target: Target, level: int) -> tuple[Any, Any, Any]:
     import llvmlite.binding as llvm
 
     context = llvm.create_context()  # each thread has its own
-    machine = target.machine(0 if unit.hurried else level)
+    machine = target.machine(0 if unit.kind == CALLS else level)
     module = llvm.parse_assembly(unit.text, context)
     module.triple = target.triple
     module.data_layout = str(machine.target_data)
     module.verify()
-    if not unit.ready:
+    if unit.kind == LATE:
         # Level 1 leaves out what finds nothing in such code; what makes it fast are the vectorizers.
         options = llvm.create_pipeline_tuning_options(speed_level=1)
-        options.loop_vectorization = options.slp_vectorization = True
-        options.loop_unrolling = True
+        options.loop_vectorization = options.slp_vectorization = options.loop_unrolling = True
         builder = llvm.create_pass_builder(machine, options)
-        manager = builder.getModulePassManager()
-        _object_functions()[0](manager, module, builder)
-        _free(manager)
+        _run(builder.getModulePassManager(), module, builder)
     elif " alwaysinline " in unit.text:
         builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=0))
         manager = llvm.create_new_module_pass_manager()
         manager.add_always_inliner_pass()
-        _object_functions()[0](manager, module, builder)
-        _free(manager)
+        if unit.kind == STRAIGHT:
+            manager.add_instruction_combine_pass()
+        _run(manager, module, builder)
     return module, context, machine
 
 
-def _free(manager: Any) -> None:
-    """Free a pass manager. Its own `close` finds the `_dispose` of another base class first, which frees nothing."""
+def _run(manager: Any, module: Any, builder: Any) -> None:
+    """Run passes, and free their manager. Its own `close` finds the `_dispose` of another base class first, which frees
+    nothing.
+    """
     from llvmlite.binding.newpassmanagers import NewPassManager
 
+    _object_functions()[0](manager, module, builder)
     NewPassManager._dispose(manager)
     manager.detach()
 

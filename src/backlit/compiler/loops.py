@@ -13,7 +13,7 @@ import numpy as np
 from backlit.compiler import abreast
 from backlit.compiler.inner import TOGETHER, Fold, Inner, NotVectors, Turns
 from backlit.compiler.ir import INT64, Node
-from backlit.compiler.scalars import COST, Blocks, apply, literal, register, stored
+from backlit.compiler.scalars import AS_WRITTEN, COST, LATE, Blocks, apply, literal, register, stored
 from backlit.compiler.schedule import LEAVES, Kernel, Schedule, row_major
 from backlit.compiler.target import Target
 from backlit.core.numbers import Shape
@@ -58,7 +58,7 @@ class Writer(Blocks):
         self.cuts = False  # whether the outermost loop may run from %lo to %hi only
         self.turns, self.together = 0, 1  # if so: how many turns it has in all, and of how many a part is a multiple
         self.plain = False  # whether loops stay as they are: one number in each turn
-        self.as_written = True  # whether LLVM's passes would find nothing in it
+        self.attributes = AS_WRITTEN
 
     # -- blocks -------------------------------------------------------------------------------------------------
 
@@ -251,7 +251,7 @@ class Writer(Blocks):
             f"ptr noalias {'' if node in self.written else 'readonly '}{pointer}"
             for node, pointer in self.pointers.items()
         ]
-        return self.function(", ".join([*pointers, *self.extra]), self.name, self.as_written)
+        return self.function(", ".join([*pointers, *self.extra]), self.attributes, self.name)
 
 
 def counters(shape: Shape, stem: str = "%i") -> tuple[list[tuple[str, int]], list[Affine]]:
@@ -525,7 +525,7 @@ def _pick(w: Writer, kernel: Kernel) -> Plan:
         kept = [index[d] for d in range(len(x.shape)) if d != axis]
         offset = combined(0, list(zip(row_major(node.shape), kept, strict=True)))
         kind = register(x.dtype)
-        w.as_written = False  # each turn goes on from the one before, and several stand better in one
+        w.attributes = LATE  # each turn goes on from the one before, and several stand better in one
 
         def body() -> None:
             if x.shape[axis] == 1:
@@ -649,7 +649,7 @@ def _running(w: Writer, kernel: Kernel) -> Plan:
         strides = row_major(node.shape)
         offset = combined(0, list(zip(strides, index, strict=True)))
         kind = register(x.dtype)
-        w.as_written = False  # each turn goes on from the one before, and several stand better in one
+        w.attributes = LATE  # each turn goes on from the one before, and several stand better in one
 
         def body() -> None:
             start = literal(1 if function == "multiply" else 0, x.dtype)

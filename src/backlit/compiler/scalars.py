@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from backlit.compiler.ir import Dtype
+from backlit.compiler.vector_math import of_vectors, symbol
 
 TYPES = {
     "float16": "half", "float32": "float", "float64": "double", "bool": "i1",
@@ -77,8 +78,10 @@ def literal(number: Any, dtype: Dtype) -> str:
     return str(int(number))
 
 
-AS_WRITTEN = "#1"
-"""The attributes of a function that is written as it shall run."""
+LATE, AS_WRITTEN, STRAIGHT = "#0", "#1", "#2"
+"""The attributes of functions: of those that LLVM's passes are to work on; of those that are written as they shall run;
+and of straight lines of code, which are so nearly.
+"""
 
 
 class Code:
@@ -102,14 +105,15 @@ class Code:
         self.lines.append(f"  {name} = {expression}")
         return name
 
-    def function(self, parameters: str, name: str = "NAME", as_written: bool = False) -> str:
-        """The instructions as a function of this module alone. as_written: LLVM's passes would find nothing in it."""
-        body, attributes = "\n".join(self.lines), AS_WRITTEN if as_written else "#0"
+    def function(self, parameters: str, attributes: str = LATE, name: str = "NAME") -> str:
+        """The instructions as a function of this module alone."""
+        body = "\n".join(self.lines)
         return f"define internal void @{name}({parameters}) {attributes} {{\nentry:\n{body}\n  ret void\n}}\n"
 
     def call(self, intrinsic: str, kind: str, *args: str) -> str:
         """An intrinsic of LLVM on arguments of one type."""
-        suffix = {"float": "f32", "double": "f64", "half": "f16"}.get(kind, kind)
+        lanes, _, element = kind.strip("<>").rpartition(" x ")
+        suffix = (f"v{lanes}" if lanes else "") + {"float": "f32", "double": "f64", "half": "f16"}.get(element, element)
         self.declared.add(f"declare {kind} @llvm.{intrinsic}.{suffix}({', '.join([kind] * len(args))})")
         return self.let(f"call {kind} @llvm.{intrinsic}.{suffix}({', '.join(f'{kind} {a}' for a in args)})")
 
@@ -147,6 +151,35 @@ FUNCTIONS = MATH.union(_FLOAT, _WHOLE, _INTRINSIC, _ORDERED, _OTHERS)
 """The names of all maps."""
 
 
+_BY_VECTORS = frozenset(["where", "negative", "maximum", "minimum", "copysign", "fma"]).union(
+    _FLOAT, _INTRINSIC, _ORDERED
+)
+
+
+def by_vectors(function: str, dtype: Dtype, lanes: int) -> bool:
+    """Whether `apply_to_vectors` can compute this function of floating-point numbers of this dtype."""
+    kind = register(dtype)
+    if kind not in ("float", "double"):
+        return False
+    return function in _BY_VECTORS or (function in MATH and of_vectors(function, kind, lanes) is not None)
+
+
+def apply_to_vectors(code: Code, function: str, args: Sequence[str], dtype: Dtype, lanes: int) -> str:
+    """Instructions for a scalar function of each lane. dtype: that of the numbers; `where` chooses by truths."""
+    kind = f"<{lanes} x {register(dtype)}>"
+    if function == "where":
+        return code.let(f"select {_truth(kind)} {args[0]}, {kind} {args[1]}, {kind} {args[2]}")
+    if function in _ORDERED:
+        return code.let(f"fcmp {_ORDERED[function]} {kind} {args[0]}, {args[1]}")
+    return _of_floats(code, function, args, kind)
+
+
+def _truth(kind: str) -> str:
+    """The type of what a comparison of this type of numbers gives."""
+    lanes, by, _ = kind.rpartition(" x ")
+    return f"{lanes}{by}i1>" if lanes else "i1"
+
+
 def apply(code: Code, function: str, args: Sequence[str], dtypes: Sequence[Dtype], dtype: Dtype) -> str:
     """Instructions for a scalar function; gives the name of the result."""
     if function == "cast":
@@ -174,8 +207,9 @@ def _of_floats(code: Code, function: str, args: Sequence[str], kind: str) -> str
         return code.let(f"{_FLOAT[function]} {kind} {args[0]}, {args[1]}")
     if function in MATH:
         code.math.add((function, kind))
-        suffix = "f32" if kind == "float" else "f64"
-        return code.let(f"call {kind} @bl.{function}.{suffix}({', '.join(f'{kind} {a}' for a in args)})")
+        return code.let(f"call {kind} {symbol(function, kind)}({', '.join(f'{kind} {a}' for a in args)})")
+    if function == "fma":
+        return code.call("fma", kind, *args)
     if function in _INTRINSIC:
         return code.call(_INTRINSIC[function], kind, args[0])
     if function == "negative":
@@ -229,17 +263,17 @@ def _next(code: Code, args: Sequence[str], dtype: Dtype) -> str:
 
 def _extreme(code: Code, function: str, args: Sequence[str], kind: str) -> str:
     """The larger or smaller of two; NaN if either is."""
-    a, b = args
+    (a, b), truth = args, _truth(kind)
     if _is_literal(a) and not _is_literal(b):
         a, b = b, a
     way = ("ole", "ogt") if function == "maximum" else ("oge", "olt")
     if _is_literal(b) and "0x7FF8" not in b:  # b is a number, so a NaN stays when it is not compared away
         beaten = code.let(f"fcmp {way[0]} {kind} {a}, {b}")
-        return code.let(f"select i1 {beaten}, {kind} {b}, {kind} {a}")
+        return code.let(f"select {truth} {beaten}, {kind} {b}, {kind} {a}")
     wins = code.let(f"fcmp {way[1]} {kind} {a}, {b}")
-    found = code.let(f"select i1 {wins}, {kind} {a}, {kind} {b}")
+    found = code.let(f"select {truth} {wins}, {kind} {a}, {kind} {b}")
     bad = code.let(f"fcmp uno {kind} {a}, {a}")
-    return code.let(f"select i1 {bad}, {kind} {a}, {kind} {found}")
+    return code.let(f"select {truth} {bad}, {kind} {a}, {kind} {found}")
 
 
 def _is_literal(text: str) -> bool:

@@ -7,7 +7,7 @@ combines many elements, operands of matrix products, and what costs more to comp
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice, takewhile
 from typing import NamedTuple
@@ -49,8 +49,8 @@ def row_major(shape: Shape) -> tuple[int, ...]:
 
 @dataclass
 class Kernel:
-    """Loops that compute some kept nodes together. kind: "elementwise", or that of its one node. product: a matrix
-    product whose tiles the loops take over, so that it is not kept.
+    """Loops that compute some kept nodes together. kind: "elementwise"; "straight" for a line of code without loops; or
+    that of its one node. product: a matrix product whose tiles the loops take over, so that it is not kept.
     """
 
     kind: str
@@ -61,9 +61,15 @@ class Kernel:
 
 
 class Schedule:
-    """What is kept, and the kernels in the order in which they run."""
+    """What is kept, and the kernels in the order in which they run.
 
-    def __init__(self, outputs: Sequence[Node], late: Iterable[Node] = ()) -> None:
+    stages: given if what stands around loops is so small that it is computed in straight lines. Then it tells of each
+    node how many of the loops follow one another before it.
+    """
+
+    def __init__(
+        self, outputs: Sequence[Node], late: Iterable[Node] = (), stages: Mapping[Node, int] | None = None
+    ) -> None:
         self.order = topological(outputs)
         self.users: dict[Node, list[Node]] = {node: [] for node in self.order}
         for node in self.order:
@@ -73,8 +79,12 @@ class Schedule:
         self.kept: set[Node] = set()
         self._costs: dict[Node, int] = {}
         self._alike: dict[Shape, list[int]] = {}  # the numbers of elementwise kernels, by shape
-        self._keep()
-        self.kernels = self._group(set(late))
+        if stages is not None:
+            self._keep_between(stages)
+            self.kernels = self._in_lines(stages)
+        else:
+            self._keep()
+            self.kernels = self._group(set(late))
 
     # -- what is kept -------------------------------------------------------------------------------------------
 
@@ -177,6 +187,35 @@ class Schedule:
             if below is not None and _is_contiguous(below.strides, node.args[0].shape):
                 return Address(below.base, below.offset, row_major(node.shape))
         return None
+
+    def _keep_between(self, stages: Mapping[Node, int]) -> None:
+        """Results, what loops read and give, and what one line needs of another."""
+        self.kept.update(node for node in self.order if node in self.outputs or node.kind in ("loop", "part"))
+        for node in self.order:
+            for arg in node.args:
+                if node.kind == "loop":
+                    self.kept.add(arg)
+                elif stages[arg] < stages[node]:
+                    self.kept.add(_moved(arg))
+        self.kept = {n for n in self.kept if n.kind in ("loop", "part") or (n.size and n.kind not in LEAVES)}
+
+    def _in_lines(self, stages: Mapping[Node, int]) -> list[Kernel]:
+        lines: dict[int, Kernel] = {}
+        kernels: dict[int, list[Kernel]] = {}
+        for node in self.order:
+            if node not in self.kept or not node.size:
+                continue
+            if node.kind in ("loop", "part"):
+                kernel = Kernel(node.kind, [node], node.shape, self.reads(node))
+                kernels.setdefault(stages[node] - (node.kind == "part"), []).append(kernel)
+            else:
+                kernel = lines.setdefault(stages[node], Kernel("straight", [], ()))
+                kernel.nodes.append(node)
+                kernel.reads = list(dict.fromkeys([*kernel.reads, *self.reads(node)]))
+        found: list[Kernel] = []
+        for stage in sorted({*lines, *kernels}):
+            found += [*([lines[stage]] if stage in lines else []), *kernels.get(stage, [])]
+        return found
 
     # -- which loops --------------------------------------------------------------------------------------------
 
@@ -320,6 +359,14 @@ class Schedule:
             else:
                 stack.extend((arg, here and x.kind == "map") for arg in x.args)
         return aligned - elsewhere
+
+
+def _moved(node: Node) -> Node:
+    """What a node only moves, if it is no more than that."""
+    found = node
+    while found.kind in ("view", "reshape"):
+        found = found.args[0]
+    return found if found.size <= node.size else node
 
 
 def is_by_rows(row: int, column: int, rows: int, columns: int) -> bool:

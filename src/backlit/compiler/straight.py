@@ -1,25 +1,52 @@
-"""Tiny graphs as one straight line of code: every element of every node is a value in a register."""
+"""Tiny graphs as one straight line of code: every element of every node is a value in a register.
+
+Elements that are treated alike stand in the lanes of vectors (`lanes.py`), which is decided node by node, by what is
+less to do. So LLVM does not have to find out, among thousands of instructions, which ones are alike.
+"""
 
 from __future__ import annotations
 
 import itertools
 import math
+import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from operator import mul
 from typing import Any
 
 import numpy as np
 
-from backlit.compiler import vector_math
-from backlit.compiler.ir import Node
-from backlit.compiler.scalars import COST, Code, apply, literal, register, stored
-from backlit.compiler.schedule import row_major
+from backlit.compiler.ir import Dtype, Node
+from backlit.compiler.lanes import Lanes
+from backlit.compiler.scalars import (
+    COST,
+    STRAIGHT,
+    Code,
+    apply,
+    apply_to_vectors,
+    by_vectors,
+    literal,
+    register,
+    stored,
+)
+from backlit.compiler.schedule import LEAVES, row_major
+from backlit.compiler.target import Target
+from backlit.compiler.vector_math import LANES
 from backlit.core.numbers import Shape
 
 LIMIT = 4000
 """About how many instructions may stand in one line of code."""
-MANY = 16
-"""From so many elements on, a long function is computed by vectors."""
+READ = 512
+"""More elements are not read one by one."""
+LEAST = 4
+"""From so many elements on, what is alike may be computed by vectors."""
+ASTRAY = 3
+"""How much more vectors are taken to cost that lie along an axis of a length which less of the graph has."""
+ALONE = 1.5
+"""How much more a number alone is taken to cost than a vector: it may have to go into one later."""
+OFTEN = 4
+"""A function that is called so often stays a function."""
 _KINDS = frozenset(
     {
         "input",
@@ -57,12 +84,43 @@ def is_small(order: Iterable[Node]) -> bool:
                 return False
             total += node.args[1].size
         elif node.kind in ("input", "constant"):
-            if node.size > 512:
+            if node.size > READ:
                 return False
             total += node.size
         if total > LIMIT or node.size > 4 * LIMIT:
             return False
     return True
+
+
+def function(code: Code, parameters: str) -> str:
+    """Straight code as a function. What it calls again and again is not written out each time, which would be
+    thousands of instructions at once, and slow to compile.
+    """
+    calls = Counter(found[1] for line in code.lines if (found := _CALL.search(line)))
+    often = {name for name, count in calls.items() if count >= OFTEN}
+    code.lines = [
+        f"{line} noinline" if (found := _CALL.search(line)) and found[1] in often else line for line in code.lines
+    ]
+    return code.function(parameters, STRAIGHT)
+
+
+_CALL = re.compile(r" = call .*?(@bl\.[\w.]+)\(")
+
+
+def stages(order: Sequence[Node]) -> dict[Node, int] | None:
+    """Of a graph with loops: how many loops follow one another before a node can be computed. None if there is no
+    loop, or what stands around the loops is not small.
+    """
+    if all(node.kind != "loop" for node in order):
+        return None
+    found: dict[Node, int] = {}
+    for node in order:
+        found[node] = max((found[arg] for arg in node.args), default=0) + (node.kind == "part")
+    around = [node for node in order if node.kind not in LEAVES and node.kind not in ("loop", "part")]
+    read = {arg for node in around for arg in node.args if arg.kind in LEAVES or arg.kind == "part"}
+    if any(node.size > READ for node in read):
+        return None
+    return found if is_small(around) else None
 
 
 def positions(shape: Shape) -> Iterable[tuple[int, ...]]:
@@ -93,10 +151,16 @@ def targets(node: Node) -> list[int] | None:
 class Straight:
     """Writes nodes in order, each element once."""
 
-    def __init__(self, code: Code) -> None:
-        self.code = code
+    def __init__(self, code: Code, target: Target) -> None:
+        self.code, self.target = code, target
         self.elements: Elements = {}
-        self._done: dict[Any, str] = {}
+        self.lanes = Lanes(code)
+        self._done: dict[Any, Any] = {}
+        self._along: Counter[int] = Counter()  # by length of an axis, about how much is to do in nodes that have it
+
+    def _most(self, kind: str) -> int:
+        """How many numbers of a type stand in one vector, at most; 0 if they never do."""
+        return max(LEAST, self.target.lanes(kind)) if kind in LANES else 0
 
     def load(self, node: Node, pointer: str) -> None:
         """The elements of a node that stands in memory."""
@@ -107,10 +171,60 @@ class Straight:
             name = self.code.let(f"load {kind}, ptr {at}, align {node.dtype.itemsize}")
             names.append(self.code.let(f"trunc i8 {name} to i1") if node.dtype.kind == "b" else name)
         self.elements[node] = names
+        most = self._most(kind)
+        if most and node.size >= LEAST:
+            self._load_vectors(kind, names, most, pointer, node.dtype.itemsize)
+
+    def _load_vectors(self, kind: str, names: Sequence[str], most: int, pointer: str, itemsize: int) -> None:
+        """What lies side by side as vectors, too; what nobody asks for LLVM leaves out."""
+        lanes = _lanes(len(names), most)
+        for k in range(0, len(names), lanes):
+            part = tuple(names[k : k + lanes])
+            if len(part) < LEAST:
+                break
+            at = self.code.let(f"getelementptr inbounds {kind}, ptr {pointer}, i64 {k}", "a") if k else pointer
+            vector = self.code.let(f"load <{len(part)} x {kind}>, ptr {at}, align {itemsize}")
+            if len(part) < lanes:
+                mask = ", ".join(f"i32 {min(j, len(part) - 1)}" for j in range(lanes))
+                wide = f"<{len(part)} x {kind}>"
+                vector = self.code.let(f"shufflevector {wide} {vector}, {wide} poison, <{lanes} x i32> <{mask}>")
+            self.lanes.beside(vector, kind, part + part[-1:] * (lanes - len(part)))
+
+    def carry(self, node: Node) -> list[tuple[str, str, Group]]:
+        """Names for the elements of a state that is handed on from turn to turn. Gives the registers in which they are
+        handed on: a name, a type, and which elements.
+        """
+        kind = register(node.dtype)
+        found: list[tuple[str, str, Group]] = []
+        elements = self.elements[node] = [""] * node.size
+        most = self._most(kind)
+        groups: list[Group] = [(k,) for k in range(node.size)]
+        if most and node.size >= LEAST:
+            groups = _groupings(node.shape, most)[-1][1]
+        for group in groups:
+            name = self.code.fresh("s")
+            if len(group) == 1:
+                elements[group[0]] = name
+                found.append((name, kind, group))
+                continue
+            for k, element in zip(group, self.lanes.parted(name, kind, len(group), len(set(group))), strict=True):
+                elements[k] = element
+            found.append((name, f"<{len(group)} x {kind}>", group))
+        return found
+
+    def registers(self, node: Node, elements: Sequence[str], groups: Iterable[Group]) -> list[str]:
+        """These elements of a state in registers as `carry` chose them."""
+        kind = register(node.dtype)
+        return [
+            self.lanes.alone(elements[group[0]])
+            if len(group) == 1
+            else self.lanes.together(tuple([elements[k] for k in group]), kind)
+            for group in groups
+        ]
 
     def store(self, node: Node, pointer: str) -> None:
         kind = stored(node.dtype)
-        for k, value in enumerate(self.elements[node]):
+        for k, value in enumerate(map(self.lanes.alone, self.elements[node])):
             at = self.code.let(f"getelementptr inbounds {kind}, ptr {pointer}, i64 {k}", "a") if k else pointer
             if node.dtype.kind == "b":
                 value = self.code.let(f"zext i1 {value} to i8")
@@ -118,17 +232,142 @@ class Straight:
 
     def compute(self, order: Iterable[Node]) -> None:
         """All elements of nodes, in topological order, but of those that are known."""
+        order = list(order)
+        for node in order:
+            for length in {*node.shape}:
+                self._along[length] += node.size * COST.get(node.attrs[0], 1) if node.kind == "map" else node.size
         for node in order:
             if node not in self.elements:
                 self.elements[node] = _KIND[node.kind](self, node)
 
-    def apply(self, function: str, args: Sequence[str], dtypes: Sequence[Any], dtype: Any) -> str:
+    def apply(self, function: str, args: Sequence[str], dtypes: Sequence[Dtype], dtype: Dtype) -> str:
         """A scalar function; the same one of the same values is computed once."""
         key = (function, tuple(args), dtypes[0], dtype)
         found = self._done.get(key)
         if found is None:
-            found = self._done[key] = apply(self.code, function, args, dtypes, dtype)
+            found = self._done[key] = self._applied(function, args, dtypes, dtype)
         return found
+
+    def _applied(self, function: str, args: Sequence[str], dtypes: Sequence[Dtype], dtype: Dtype) -> str:
+        simpler, columns = _without_ones(function, [(x,) for x in args])
+        if simpler != function:
+            return self.apply(simpler, [x for (x,) in columns], dtypes, dtype) if simpler else columns[0][0]
+        return apply(self.code, function, [self.lanes.alone(x) for x in args], dtypes, dtype)
+
+    def apply_all(
+        self, function: str, columns: Sequence[Sequence[str]], dtypes: Sequence[Dtype], dtype: Dtype, shape: Shape
+    ) -> list[str]:
+        """A scalar function of all elements: by vectors where it is less to do. columns: for each argument, one element
+        for each of the result, whose shape is given.
+        """
+        rows = list(zip(*columns, strict=True))
+        number = dtypes[-1]
+        most = self._most(register(number))
+        if (
+            len(rows) >= LEAST
+            and all(d == number for d in dtypes[function == "where" :])
+            and by_vectors(function, number, most)
+        ):
+            cost = COST.get(function, 1)
+            best, chosen = self._price_alone(rows, cost), None
+            ways = _groupings(shape, most)
+            shared = max(self._along[length] for length, _ in ways)
+            for length, groups in ways:
+                registers = max(1, len(groups[0]) * number.itemsize // self.target.lanes_bytes)
+                price = self._price_together(rows, groups, cost * registers)
+                price *= 1 if self._along[length] == shared else ASTRAY
+                if price <= best:
+                    best, chosen = price, groups
+            if chosen is not None:
+                return self._by_vectors(function, rows, dtypes, dtype, chosen)
+        return [self.apply(function, row, dtypes, dtype) for row in rows]
+
+    # Prices are counted in simple instructions. Which way is chosen decides how fast the code is, never what it gives.
+
+    def _price_alone(self, rows: Sequence[tuple[str, ...]], cost: int) -> float:
+        distinct = set(rows)
+        return ALONE * cost * len(distinct) + sum(not self.lanes.is_alone(x) for x in set(itertools.chain(*distinct)))
+
+    def _price_together(self, rows: Sequence[tuple[str, ...]], groups: Sequence[Group], cost: int) -> float:
+        inside = {tuple([rows[k] for k in group]) for group in groups}
+        columns = {column for rows in inside if rows.count(rows[0]) < len(rows) for column in zip(*rows, strict=True)}
+        return cost * len(inside) + sum(map(self.lanes.price, columns))
+
+    def _by_vectors(
+        self,
+        function: str,
+        rows: Sequence[tuple[str, ...]],
+        dtypes: Sequence[Dtype],
+        dtype: Dtype,
+        groups: Sequence[Group],
+    ) -> list[str]:
+        """A function of rows of arguments, each group in one vector."""
+        found = [""] * len(rows)
+        for group in groups:
+            inside = tuple(rows[k] for k in group)
+            if inside.count(inside[0]) == len(inside):
+                elements = [self.apply(function, inside[0], dtypes, dtype)] * len(inside)
+            else:
+                key = (function, inside, dtypes[0], dtype)
+                if key not in self._done:
+                    self._done[key] = self._vector(function, inside, dtypes, dtype, len(set(group)))
+                elements = self._done[key]
+            for k, element in zip(group, elements, strict=True):
+                found[k] = element
+        return found
+
+    def _vector(
+        self, function: str, rows: Sequence[tuple[str, ...]], dtypes: Sequence[Dtype], dtype: Dtype, count: int
+    ) -> Sequence[str]:
+        """The elements of one vector."""
+        function, columns = _without_ones(function, list(zip(*rows, strict=True)))
+        if not function:
+            return columns[0]
+        args = [self.lanes.together(column, register(d)) for column, d in zip(columns, dtypes, strict=False)]
+        vector = apply_to_vectors(self.code, function, args, dtypes[-1], len(rows))
+        return self.lanes.parted(vector, register(dtype), len(rows), count)
+
+
+_ONE = literal(1.0, np.dtype(float))
+
+
+def _without_ones(function: str, columns: Sequence[tuple[str, ...]]) -> tuple[str, Sequence[tuple[str, ...]]]:
+    """A simpler function, where all of a column are 1: x · 1 + y is x + y, and x · 1 is x, which is no function."""
+    if function in ("multiply", "fma"):
+        for x, y in (columns[:2], columns[1::-1]):
+            if set(y) == {_ONE}:
+                return ("add", [x, columns[2]]) if function == "fma" else ("", [x])
+    return function, columns
+
+
+Group = tuple[int, ...]
+"""Which elements stand in the lanes of one vector; the last one again where they do not fill it."""
+
+
+def _lanes(count: int, most: int) -> int:
+    """How many lanes the vectors have in which so many elements stand."""
+    return min(most, 1 << (count - 1).bit_length())
+
+
+@cache
+def _groupings(shape: Shape, most: int) -> list[tuple[int, list[Group]]]:
+    """Ways to part the elements of an array into vectors: along each long axis, or in their order if there is none.
+    Gives the lengths of these axes, too.
+    """
+    found = []
+    whole = math.prod(shape)
+    long = [(n, stride) for n, stride in zip(shape, row_major(shape), strict=True) if n >= LEAST]
+    for length, stride in long or [(whole, 1)]:
+        lanes = _lanes(length, most)
+        groups = []
+        for start in range(whole):
+            if start // stride % length == 0:
+                line = range(start, start + length * stride, stride)
+                for k in range(0, length, lanes):
+                    part = tuple(line[k : k + lanes])
+                    groups.append(part + part[-1:] * (lanes - len(part)))
+        found.append((length, groups))
+    return found
 
 
 def _constant(s: Straight, node: Node) -> list[str]:
@@ -143,33 +382,7 @@ def _iota(s: Straight, node: Node) -> list[str]:
 
 def _map(s: Straight, node: Node) -> list[str]:
     columns = [s.elements[a] for a in node.args]
-    dtypes = [a.dtype for a in node.args]
-    function, kind = node.attrs[0], register(node.dtype)
-    wide = vector_math.of_vectors(function, kind) if node.size >= MANY else None
-    if wide is not None and all(dtype == node.dtype for dtype in dtypes):
-        return _map_of_vectors(s.code, function, kind, wide, columns)
-    return [s.apply(function, list(args), dtypes, node.dtype) for args in zip(*columns, strict=True)]
-
-
-def _map_of_vectors(code: Code, function: str, kind: str, wide: str, columns: Sequence[Sequence[str]]) -> list[str]:
-    """A long function of many elements, by vectors: in single numbers LLVM would have to find out, among thousands of
-    instructions, which ones are alike.
-    """
-    rows = list(dict.fromkeys(zip(*columns, strict=True)))
-    lanes = vector_math.LANES[kind]
-    code.math.add((function, wide))
-    found: dict[tuple[str, ...], str] = {}
-    for start in range(0, len(rows), lanes):
-        group = rows[start : start + lanes]
-        args = []
-        for column in zip(*group, strict=True):
-            vector = "poison"
-            for j, value in enumerate(column):
-                vector = code.let(f"insertelement {wide} {vector}, {kind} {value}, i64 {j}")
-            args.append(f"{wide} {vector}")
-        result = code.let(f"call {wide} {vector_math.symbol(function, wide)}({', '.join(args)})")
-        found.update((row, code.let(f"extractelement {wide} {result}, i64 {j}")) for j, row in enumerate(group))
-    return [found[row] for row in zip(*columns, strict=True)]
+    return s.apply_all(node.attrs[0], columns, [a.dtype for a in node.args], node.dtype, node.shape)
 
 
 def _view(s: Straight, node: Node) -> list[str]:
@@ -185,20 +398,19 @@ def _reduce(s: Straight, node: Node) -> list[str]:
     """By pairs, so that the chain of additions is short."""
     (x,) = node.args
     function, axes = node.attrs
+    if not x.size:
+        return [literal({"add": 0, "multiply": 1, "or": False, "and": True}[function], node.dtype)] * node.size
     groups: dict[tuple[int, ...], list[str]] = {}
     for at, value in zip(positions(x.shape), s.elements[x], strict=True):
         groups.setdefault(tuple(i for d, i in enumerate(at) if d not in axes), []).append(value)
     name = {"or": "bitwise_or", "and": "bitwise_and"}.get(function, function)
-    results = []
-    for at in positions(node.shape):
-        terms = groups.get(at, [])
-        if not terms:
-            terms = [literal({"add": 0, "multiply": 1, "or": False, "and": True}[function], node.dtype)]
-        while len(terms) > 1:
-            pairs = [s.apply(name, terms[k : k + 2], [x.dtype] * 2, x.dtype) for k in range(0, len(terms) - 1, 2)]
-            terms = pairs + terms[len(terms) - len(terms) % 2 :]
-        results.append(terms[0])
-    return results
+    terms: list[Sequence[str]] = list(zip(*(groups[at] for at in positions(node.shape)), strict=True))
+    while len(terms) > 1:
+        pairs = [
+            s.apply_all(name, terms[k : k + 2], [x.dtype] * 2, x.dtype, node.shape) for k in range(0, len(terms) - 1, 2)
+        ]
+        terms = pairs + terms[len(terms) - len(terms) % 2 :]
+    return list(terms[0])
 
 
 def _pick(s: Straight, node: Node) -> list[str]:
@@ -207,7 +419,7 @@ def _pick(s: Straight, node: Node) -> list[str]:
     code, kind = s.code, register(x.dtype)
     groups: dict[tuple[int, ...], list[str]] = {}
     for at, value in zip(positions(x.shape), s.elements[x], strict=True):
-        groups.setdefault((*at[:axis], *at[axis + 1 :]), []).append(value)
+        groups.setdefault((*at[:axis], *at[axis + 1 :]), []).append(s.lanes.alone(value))
     results = []
     for at in positions(node.shape):
         best, where = groups[at][0], "0"
@@ -229,20 +441,15 @@ def _matmul(s: Straight, node: Node) -> list[str]:
     m, k = a.shape[-2:]
     n = b.shape[-1]
     left, right = s.elements[a], s.elements[b]
-    kind = register(node.dtype)
-    results = []
-    for lead in range(math.prod(node.shape[:-2])):
-        for i in range(m):
-            for j in range(n):
-                total: str | None = None
-                for p in range(k):
-                    x, y = left[(lead * m + i) * k + p], right[(lead * k + p) * n + j]
-                    if total is None:
-                        total = s.apply("multiply", [x, y], [node.dtype] * 2, node.dtype)
-                    else:
-                        total = s.code.call("fma", kind, x, y, total)
-                results.append(total or literal(0, node.dtype))
-    return results
+    leads = range(math.prod(node.shape[:-2]))
+    places = [(lead * m + i, lead * k, j) for lead in leads for i in range(m) for j in range(n)]
+    total = [literal(0, node.dtype)] * node.size
+    for p in range(k):
+        x = [left[row * k + p] for row, _, _ in places]
+        y = [right[(first + p) * n + j] for _, first, j in places]
+        function, columns = ("fma", [x, y, total]) if p else ("multiply", [x, y])
+        total = s.apply_all(function, columns, [node.dtype] * len(columns), node.dtype, node.shape)
+    return total
 
 
 def _pad(s: Straight, node: Node) -> list[str]:

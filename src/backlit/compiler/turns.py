@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from backlit.compiler import straight
 from backlit.compiler.ir import Body, Node
 from backlit.compiler.memory import LINE
 from backlit.compiler.module import Block, KernelNote, Module
-from backlit.compiler.scalars import Code, register, stored
+from backlit.compiler.scalars import Code, stored
 from backlit.compiler.schedule import topological
 from backlit.compiler.straight import Straight, is_small
 
@@ -105,23 +106,27 @@ def _slice(code: Code, node: Node, pointer: str) -> str:
 def _in_registers(module: Module, body: Body, order: Sequence[Node], reverse: bool) -> Loop:
     """The whole state in registers from one turn to the next."""
     code = Code()
-    line, before = Straight(code), Straight(code)
+    line = Straight(code, module.target)
     carried = body.inputs[: body.carried]
     first_slice = len(body.inputs) - body.slices - int(body.counter)
     used = set(order)
+    code.put("  %any = icmp sgt i64 %count, 0\n  br i1 %any, label %start, label %done\nstart:")
     for k, node in enumerate(carried):
-        before.load(node, f"%c{k}")
+        line.load(node, f"%c{k}")
+    given = [line.elements[node] for node in carried]
     for k, node in enumerate(body.inputs[body.carried : first_slice], body.carried):
         if node in used:
             line.load(node, f"%c{k}")
-    code.put("  br label %check\ncheck:\n  %any = icmp sgt i64 %count, 0\n  br i1 %any, label %head, label %end\nhead:")
-    code.put("  %i = phi i64 [0, %check], [%after, %head]")
+    changing = {*carried, *body.inputs[first_slice:]}
+    for node in order:
+        if not changing.isdisjoint(node.args):
+            changing.add(node)
+    line.compute(node for node in order if node not in changing and node.kind != "input")
+    phis = [line.carry(node) for node in carried]
+    groups = [[group for _, _, group in each] for each in phis]
+    starts = list(map(line.registers, carried, given, groups))
+    code.put("  br label %head\nhead:\n  %i = phi i64 [0, %start], [%after, %head]")
     at = len(code.lines)
-    phis: list[tuple[str, str, str]] = []
-    for node in carried:
-        line.elements[node] = names = [code.fresh("s") for _ in range(node.size)]
-        kind = register(node.dtype)
-        phis += [(name, kind, start) for name, start in zip(names, before.elements[node], strict=True)]
     _count_back(code, reverse)
     for k in range(first_slice, first_slice + body.slices):
         if body.inputs[k] in used:
@@ -131,21 +136,18 @@ def _in_registers(module: Module, body: Body, order: Sequence[Node], reverse: bo
     line.compute(order)
     for k in range(body.carried, len(body.outputs)):
         line.store(body.outputs[k], _output(code, body, k))
-    new = [name for k in range(body.carried) for name in line.elements[body.outputs[k]]]
+    ends = list(map(line.registers, carried, map(line.elements.__getitem__, body.outputs), groups))
     code.lines[at:at] = [
-        f"  {name} = phi {kind} [{start}, %check], [{following}, %head]"
-        for (name, kind, start), following in zip(phis, new, strict=True)
+        f"  {name} = phi {kind} [{start}, %start], [{end}, %head]"
+        for each, before, after in zip(phis, starts, ends, strict=True)
+        for (name, kind, _), start, end in zip(each, before, after, strict=True)
     ]
     _tail(code, body)
-    lasts = []
-    for (_, kind, start), following in zip(phis, new, strict=True):
-        lasts.append(code.let(f"phi {kind} [{start}, %check], [{following}, %head]", "e"))
-    finals = Straight(code)
-    for k, node in enumerate(carried):
-        finals.elements[node], lasts = lasts[: node.size], lasts[node.size :]
-        finals.store(node, f"%c{k}")
+    for k, node in enumerate(body.outputs[: body.carried]):
+        line.store(node, f"%c{k}")
+    code.put("  br label %done\ndone:")
     module.take(code)
-    text = code.function(_parameters(body, 0))
+    text = straight.function(code, _parameters(body, 0))
     name = module.add(text, "loop")
     module.notes.append(KernelNote(name, "straight", list(order), text, "one straight line, state in registers", name))
     return Loop(name, LINE, [])

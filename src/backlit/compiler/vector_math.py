@@ -87,16 +87,16 @@ class Definitions(NamedTuple):
 
 
 LANES = {FLOAT: 16, DOUBLE: 8}
-"""How many numbers a vector has that is computed as a whole: 64 bytes. LLVM parts it where registers are shorter."""
+"""How many numbers a vector has at most: 64 bytes. LLVM parts it where registers are shorter."""
 
 
-def of_vectors(name: str, type: str) -> str | None:
-    """The type of vectors of 64 bytes for which there is the function, too; None if there is no such function.
+def of_vectors(name: str, type: str, lanes: int) -> str | None:
+    """The type of vectors of so many numbers for which there is the function, too; None if there is no such function.
 
-    >>> of_vectors("tanh", "double")
+    >>> of_vectors("tanh", "double", 8)
     '<8 x double>'
     """
-    return f"<{LANES[type]} x {type}>" if name in NAMES and type in LANES else None
+    return f"<{lanes} x {type}>" if name in NAMES and type in LANES else None
 
 
 _LOOKUP = re.compile(r"load (\w+), ptr (%\w+), align (\d+)")
