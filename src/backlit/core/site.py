@@ -24,25 +24,28 @@ _LIBRARY = (
 )
 
 
-class _IsOf(dict[CodeType, bool]):
-    """Whether code stands in one of some files or folders; found out once for each code object."""
+class _IsOf(dict[str, bool]):
+    """Whether a file, by the name that code has for it, is one of some or in one of some folders; found out once.
+
+    Asked by name and not by code, since a text keeps its hash, and that of code is computed each time from all of it.
+    """
 
     def __init__(self, places: tuple[str, ...]) -> None:
         super().__init__()
         self._places = places
 
-    def __missing__(self, code: CodeType) -> bool:
+    def __missing__(self, file: str) -> bool:
         if len(self) >= 4096:
-            self.clear()  # code that was made and dropped is not kept for ever
-        known = self[code] = code.co_filename.startswith(self._places)
+            self.clear()  # the name of a cell that was made and dropped is not kept for ever
+        known = self[file] = file.startswith(self._places)
         return known
 
 
 IS_LIBRARY = _IsOf(_LIBRARY)
-"""Whether code belongs to the library's own floors and not to its user."""
+"""Whether the code of a file belongs to the library's own floors and not to its user."""
 
 IS_TRAINING = _IsOf((os.path.join(_ROOT, "training", ""),))
-"""Whether code trains: then what it computes is not what it gives back, as in `run = fit(model, data)`."""
+"""Whether the code of a file trains: then what it computes is not what it gives back, as in `run = fit(model, data)`."""
 
 
 class Site(NamedTuple):
@@ -70,7 +73,7 @@ class Site(NamedTuple):
 def user_frame(depth: int = 1) -> FrameType:
     """The innermost frame that is not the library's own, looking outward from `depth` frames above the caller."""
     frame = sys._getframe(depth + 1)
-    while IS_LIBRARY[frame.f_code] and frame.f_back is not None:
+    while IS_LIBRARY[frame.f_code.co_filename] and frame.f_back is not None:
         frame = frame.f_back
     return frame
 

@@ -143,9 +143,9 @@ def call_scope(name: str, path: str = "", has_steps: bool = False) -> mode:
     """Put what the library makes inside the `with` block, for the line of the user's that runs, under a name."""
     opened = Scope(name, _MODE.get().scope, path, has_steps)
     frame = sys._getframe(1)
-    if IS_LIBRARY[frame.f_code]:
-        while IS_LIBRARY[frame.f_code] and frame.f_back is not None:
-            opened.is_aside |= IS_TRAINING[frame.f_code]
+    if IS_LIBRARY[frame.f_code.co_filename]:
+        while IS_LIBRARY[frame.f_code.co_filename] and frame.f_back is not None:
+            opened.is_aside |= IS_TRAINING[frame.f_code.co_filename]
             frame = frame.f_back
         opened.code, opened.lasti = frame.f_code, frame.f_lasti
     return mode(scope=opened)

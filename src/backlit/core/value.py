@@ -121,7 +121,7 @@ class Value:
         self._data = as_data(data, dtype)
         self._grad = None if dtypes.is_real(dtype_of(self._data)) else INACTIVE
         frame = sys._getframe(1)
-        if IS_LIBRARY[frame.f_code]:
+        if IS_LIBRARY[frame.f_code.co_filename]:
             frame = user_frame(1)
         self._code, self._lasti = frame.f_code, frame.f_lasti
         self._serial = next_serial()

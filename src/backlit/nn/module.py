@@ -336,7 +336,7 @@ def _brief(text: str) -> str:
 def _has_steps(module: Module) -> bool:
     """Whether it is made of modules, or is of a class that the user wrote."""
     code = getattr(type(module).forward, "__code__", None)
-    return (code is not None and not IS_LIBRARY[code]) or next(_submodules(module), None) is not None
+    return (code is not None and not IS_LIBRARY[code.co_filename]) or next(_submodules(module), None) is not None
 
 
 def _submodules(module: Module) -> Iterator[tuple[str, Module]]:
