@@ -22,6 +22,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -90,7 +91,7 @@ class Graph:
     def _make(
         self, kind: str, args: tuple[Node, ...], attrs: tuple[Any, ...], shape: Shape, dtype: Dtype, data: Any = None
     ) -> Node:
-        key = (kind, tuple(map(id, args)), attrs, shape, dtype, None if data is None else id(data))
+        key = (kind, args, attrs, shape, dtype, id(data))
         node = self._known.get(key)
         if node is None:
             node = Node(kind, args, attrs, shape, dtype)
@@ -142,7 +143,8 @@ class Graph:
     def map(self, function: str, *args: Node, dtype: Dtype | None = None) -> Node:
         """A scalar function of arguments that broadcast."""
         shape = _common([a.shape for a in args])
-        dtype = dtype or args[-1].dtype
+        if dtype is None:
+            dtype = args[-1].dtype
         found = self._simplified(function, args, shape, dtype)
         if found is not None:
             return found
@@ -150,18 +152,27 @@ class Graph:
             found = self._placed_together(args[0], args[-1])
             if found is not None:
                 return found
-        full = tuple(a if a.shape == shape else self.broadcast(a, shape) for a in args)
-        if shape:
-            scalars = [self.scalar_of(a) for a in full]
-            spread = [a for a, scalar in zip(full, scalars, strict=True) if scalar is None]
-            if not spread:  # computed once, and spread
-                return self.broadcast(self.map(function, *scalars, dtype=dtype), shape)  # type: ignore[arg-type]
-            if all(a.kind == "view" and a.attrs == spread[0].attrs for a in spread):
-                shapes = {a.args[0].shape for a in spread}
-                if len(shapes) == 1 and spread[0].args[0].size < math.prod(shape):  # computed where it is small
-                    small = (a.args[0] if scalar is None else scalar for a, scalar in zip(full, scalars, strict=True))
-                    return self.view(self.map(function, *small, dtype=dtype), shape, *spread[0].attrs)
+        full = tuple([a if a.shape == shape else self.broadcast(a, shape) for a in args])
+        if shape and any([a.kind == "view" for a in full]):
+            found = self._spread_after(function, full, shape, dtype)
+            if found is not None:
+                return found
         return self._make("map", full, (function,), shape, dtype)
+
+    def _spread_after(self, function: str, full: tuple[Node, ...], shape: Shape, dtype: Dtype) -> Node | None:
+        """A map of what is all spread in the same way: computed where it is small, and spread then."""
+        scalars = [self.scalar_of(a) for a in full]
+        spread = [a for a, scalar in zip(full, scalars, strict=True) if scalar is None]
+        if not spread:
+            return self.broadcast(self.map(function, *scalars, dtype=dtype), shape)  # type: ignore[arg-type]
+        first = spread[0]
+        if first.kind != "view" or first.args[0].size >= math.prod(shape):
+            return None
+        have = first.args[0].shape
+        if any(a.kind != "view" or a.attrs != first.attrs or a.args[0].shape != have for a in spread):
+            return None
+        small = (a.args[0] if scalar is None else scalar for a, scalar in zip(full, scalars, strict=True))
+        return self.view(self.map(function, *small, dtype=dtype), shape, *first.attrs)
 
     def cast(self, x: Node, dtype: Dtype) -> Node:
         if x.dtype == dtype:
@@ -182,33 +193,37 @@ class Graph:
 
     def value_of(self, x: Node) -> Any:
         """The number that every element is, if it is known."""
-        x = self.scalar_of(x) or x
+        if x.kind == "view":
+            x = x.args[0]
         return x.data if x.kind == "constant" and not x.shape else None
 
     def _simplified(self, function: str, args: tuple[Node, ...], shape: Shape, dtype: Dtype) -> Node | None:
         """Algebra that holds for every number, NaN and infinities among them."""
-
-        def is_number(x: Node, number: float) -> bool:
-            value = self.value_of(x)
-            return value is not None and bool(value == number)
+        if function not in _WITH_ALGEBRA:
+            return None
 
         def spread(x: Node) -> Node:
             return self.broadcast(x, shape)
 
         if function == "multiply":
             for a, b in (args, args[::-1]):
-                if is_number(b, 1) and a.dtype == dtype:
-                    return spread(a)
-                if is_number(b, -1) and dtype.kind == "f":
-                    return spread(self.map("negative", a))
-                inner = b.args[0] if b.kind == "map" and b.attrs[0] == "negative" else None
-                if inner is not None and is_number(a, -1):
-                    return spread(inner)
-        elif function == "divide" and is_number(args[1], 1) and args[0].dtype == dtype:
-            return spread(args[0])
-        elif function == "divide" and dtype.kind == "f":
+                factor = self.value_of(b)
+                if factor is not None:
+                    if factor == 1 and a.dtype == dtype:
+                        return spread(a)
+                    if factor == -1 and dtype.kind == "f":
+                        return spread(self.map("negative", a))
+                elif b.kind == "map" and b.attrs[0] == "negative":
+                    factor = self.value_of(a)
+                    if factor is not None and factor == -1:
+                        return spread(b.args[0])
+        elif function == "divide":
             by = self.value_of(args[1])
-            if by is not None and by != 0 and math.frexp(abs(float(by)))[0] == 0.5 and math.isfinite(1 / float(by)):
+            if by is None:
+                return None
+            if by == 1 and args[0].dtype == dtype:
+                return spread(args[0])
+            if dtype.kind == "f" and by != 0 and math.frexp(abs(float(by)))[0] == 0.5 and math.isfinite(1 / float(by)):
                 return self.map("multiply", args[0], self.number(1 / by, dtype))  # exact: a power of two
         elif function == "pow" and dtype.kind == "f":
             power = self.value_of(args[1])
@@ -251,12 +266,11 @@ class Graph:
         if 0 in shape:
             return self._make("constant", (), ("array",), shape, x.dtype, np.zeros(shape, x.dtype))
         offsets = tuple(offsets)
-        rows = tuple(tuple(0 if shape[j] == 1 else c for j, c in enumerate(row)) for row in rows)
-        if (
-            x.shape == shape
-            and not any(offsets)
-            and all(rows[d][j] == (d == j) or shape[j] == 1 for d in range(len(shape)) for j in range(len(shape)))
-        ):
+        if 1 in shape:
+            rows = tuple([tuple([0 if n == 1 else c for n, c in zip(shape, row, strict=True)]) for row in rows])
+        else:
+            rows = tuple(map(tuple, rows))
+        if x.shape == shape and not any(offsets) and rows == _rows_of_broadcast(shape, shape):
             return x
         if x.kind == "view":
             inner_offsets, inner_rows = x.attrs
@@ -276,9 +290,7 @@ class Graph:
     def broadcast(self, x: Node, shape: Shape) -> Node:
         if x.shape == shape:
             return x
-        extra = len(shape) - len(x.shape)
-        rows = [[int(j == d + extra and x.shape[d] != 1) for j in range(len(shape))] for d in range(len(x.shape))]
-        return self.view(x, shape, [0] * len(x.shape), rows)
+        return self.view(x, shape, [0] * len(x.shape), _rows_of_broadcast(x.shape, shape))
 
     def transpose(self, x: Node, axes: Sequence[int]) -> Node:
         """Axis j of the result is axis axes[j] of `x`."""
@@ -414,9 +426,23 @@ def _common(shapes: Sequence[Shape]) -> Shape:
     for shape in shapes:
         if shape and shape != found:
             if found:
-                return np.broadcast_shapes(*shapes)
+                return _broadcast(*shapes)
             found = shape
     return found
+
+
+_broadcast = lru_cache(maxsize=1024)(np.broadcast_shapes)
+
+_LOGIC = {"bitwise_and", "logical_and", "bitwise_or", "logical_or"}
+_WITH_ALGEBRA = {"add", "divide", "multiply", "negative", "pow", "square", "where"} | _LOGIC
+"""The functions of which `_simplified` knows a rule."""
+
+
+@lru_cache(maxsize=1024)
+def _rows_of_broadcast(have: Shape, want: Shape) -> tuple[tuple[int, ...], ...]:
+    """The rows of a view that spreads an array."""
+    extra = len(want) - len(have)
+    return tuple(tuple(int(j == d + extra and n != 1) for j in range(len(want))) for d, n in enumerate(have))
 
 
 def part_of(dtype: Dtype) -> Dtype:
@@ -449,13 +475,19 @@ def _interned(number: Any) -> Any:
 
 
 def _uniform(array: Any) -> bool:
-    first = array.reshape(-1)[0]
-    return array.size <= 1 << 20 and bool((array == first).all()) and not (first == 0 and np.signbit(array).any())
+    first, last = array.flat[0], array.flat[-1]
+    return (
+        array.size <= 1 << 20
+        and bool(first == last)
+        and bool((array == first).all())
+        and not (first == 0 and np.signbit(array).any())
+    )
 
 
-def _split_rows(have: Shape, want: Shape) -> list[list[int]] | None:
+@lru_cache(maxsize=1024)
+def _split_rows(have: Shape, want: Shape) -> tuple[tuple[int, ...], ...] | None:
     """The rows of a view that reshapes by splitting axes and adding or taking away axes of length 1 only."""
-    rows: list[list[int]] = []
+    rows: list[tuple[int, ...]] = []
     j = 0
     for length in have:
         row = [0] * len(want)
@@ -474,5 +506,5 @@ def _split_rows(have: Shape, want: Shape) -> list[list[int]] | None:
             for axis in reversed(group):
                 row[axis] = step
                 step *= want[axis]
-        rows.append(row)
-    return rows if all(n == 1 for n in want[j:]) else None
+        rows.append(tuple(row))
+    return tuple(rows) if all(n == 1 for n in want[j:]) else None

@@ -13,7 +13,7 @@ from backlit.compiler.scalars import FUNCTIONS
 from backlit.compiler.schedule import topological
 from backlit.compiler.trace import needed
 from backlit.core.errors import GraphError
-from backlit.core.numbers import Abstract, dtype_of, shape_of
+from backlit.core.numbers import Abstract, abstract, dtype_of, shape_of
 from backlit.core.op import Elementwise, Op
 from backlit.core.value import Value, describe, inputs_of
 from backlit.ops.lowering import refused, same
@@ -46,30 +46,28 @@ def _lower_with(graph: Graph, value: Value, known: dict[Value, Known], defined: 
     stack = [value]
     while stack:  # a definition may be younger than the leaf that stands for it
         node = stack[-1]
-        if node in known:
-            stack.pop()
-            continue
-        needed = [defined[node]] if node in defined else list(inputs_of(node))
+        needed = (defined[node],) if node in defined else inputs_of(node)
         missing = [x for x in needed if x not in known]
         if missing:
             stack.extend(missing)
             continue
         stack.pop()
-        known[node] = known[defined[node]] if node in defined else _lowered(graph, node, known)
+        if node not in known:
+            args = [known[x] for x in needed]
+            known[node] = args[0] if node in defined else _lowered(graph, node, args)
 
 
-def _lowered(graph: Graph, value: Value, known: Mapping[Value, Known]) -> Known:
+def _lowered(graph: Graph, value: Value, args: Sequence[Known]) -> Known:
     op = value._op
     if op is None:
         if type(value._data) is Abstract:
             raise GraphError(f"compile: {describe(value)} belongs to another trace.")
         dtype = dtype_of(value._data)
         return (complexes.constant if dtype.kind == "c" else Graph.constant)(graph, value._data, dtype)
-    args = [known[x] for x in inputs_of(value)]
-    result = Abstract(shape_of(value._data), dtype_of(value._data))
+    result = abstract(value._data)
     graph.origin = value
     rule = rule_of(op)
-    is_complex = result.dtype.kind == "c" or any(isinstance(x, Pair) for x in args)
+    is_complex = result.dtype.kind == "c" or Pair in map(type, args)
     try:
         if is_complex and rule is not lower_loop:
             node = complexes.lower(graph, op, rule, result, args, value._extra.attrs)

@@ -77,6 +77,7 @@ class Trace:
         self._now: dict[Value, Value] = {}  # the node that a variable from outside stands for by now
         self._outside: dict[Value, Value] = {}
         self._deposited: set[Value] = set()
+        self._between: dict[Value, Value | None] = {}  # cotangents of nodes between, should somebody ask for them
 
     # -- what variables stand for -------------------------------------------------------------------------------
 
@@ -195,11 +196,11 @@ class Trace:
         """What `.grad` gives."""
         if holder in self.gradients:
             return self.gradients[holder]
+        if holder in self._between:
+            return _as_gradient(holder, self._between[holder])
         if holder._grad is None or holder._grad is INACTIVE:
             self.without[holder] = None
             return None
-        if isinstance(holder._grad, Value):  # of a node between, from a backward() in this trace
-            return holder._grad
         data = holder._grad
         node = leaf(Abstract(shape_of(data), dtype_of(data)), active=False)
         self.held[holder] = self.gradients[holder] = node
@@ -222,14 +223,19 @@ class Trace:
         again = output in self._deposited
         self._deposited.add(output)
         for node, ct in zip(nodes, pull_back([output], [seed], nodes), strict=True):
-            found = zeros(node.shape, dtype=node.dtype) if ct is None else STOP_GRADIENT(ct)
             if node._a is not None or type(node._data) is not Abstract:
-                node._grad = found
+                self._between[node] = ct
                 continue
+            found = _as_gradient(node, ct)
             holder = node if node._extra.owner is None else node._extra.owner
             before = self.gradient(holder)
             if not (again and before is not None):
                 self.gradients[holder] = found if before is None else STOP_GRADIENT(before + found)
+
+
+def _as_gradient(node: Value, ct: Value | None) -> Value:
+    """A cotangent as `.grad` holds it: zeros where nothing came, and no way for a gradient to flow back through it."""
+    return zeros(node.shape, dtype=node.dtype) if ct is None else STOP_GRADIENT(ct)
 
 
 def _outside_of_traces(variable: Value) -> Value:

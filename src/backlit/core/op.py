@@ -17,7 +17,7 @@ import numpy as np
 
 from backlit.core.errors import ShapeError
 from backlit.core.notation import Notation, call
-from backlit.core.numbers import NUMBER, Abstract, Shape, abstract, quietly, stored
+from backlit.core.numbers import Abstract, Shape, abstract, quietly, stored
 
 Rule = Callable[..., Any]
 Attrs = Mapping[str, Any]
@@ -165,14 +165,9 @@ class Elementwise(Op):
         return stored(self.evaluate(*datas, **attrs))
 
     def infer(self, inputs: Sequence[Any], attrs: Attrs) -> Abstract:
-        if attrs or any(x is not NUMBER for x in inputs):
+        if attrs:
             return self._infer_elementwise(inputs, attrs)
-        if self._of_numbers is None:
-            self._of_numbers = abstract(self._infer_elementwise(inputs, attrs))
-        return self._of_numbers
-
-    _of_numbers: Abstract | None = None
-    """The kind of the result for arguments that are single numbers."""
+        return _inferred(self, *[(x.shape, x.dtype) for x in inputs])
 
 
 class Linear(Op):
@@ -267,8 +262,12 @@ def broadcast_shapes(name: str, shapes: Sequence[Shape]) -> Shape:
     >>> broadcast_shapes("add", [(32, 1), (10,)])
     (32, 10)
     """
-    if len(shapes) == 2 and shapes[0] == shapes[1]:
-        return shapes[0]
+    if len(shapes) == 2:
+        a, b = shapes
+        if a == b or not b:
+            return a
+        if not a:
+            return b
     result: list[int] = []
     for axis in range(1, max(map(len, shapes), default=0) + 1):
         lengths = {shape[-axis] for shape in shapes if len(shape) >= axis} - {1}
@@ -298,6 +297,12 @@ def _does_not_broadcast(name: str, shapes: Sequence[Shape], axis: int) -> str:
             )
             break
     return text
+
+
+@lru_cache(maxsize=4096)
+def _inferred(op: Elementwise, *kinds: tuple[Shape, np.dtype[Any]]) -> Abstract:
+    """The shape and dtype of an elementwise result, from those of the inputs; a graph has few that differ."""
+    return abstract(op._infer_elementwise([Abstract(*kind) for kind in kinds], {}))
 
 
 @lru_cache(maxsize=4096)

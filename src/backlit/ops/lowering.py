@@ -41,7 +41,8 @@ def same(name: str) -> Callable[..., Any]:
     """The rule for a map whose arguments have the dtype of its result. An elementwise op has it if it names none."""
 
     def lower(g: Graph[N], result: Abstract, *xs: N) -> N:
-        return g.map(name, *(g.cast(x, result.dtype) for x in xs), dtype=result.dtype)
+        dtype = result.dtype
+        return g.map(name, *[x if x.dtype is dtype else g.cast(x, dtype) for x in xs], dtype=dtype)
 
     return lower
 
