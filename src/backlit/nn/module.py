@@ -111,7 +111,7 @@ class Module:
             seen.add(id(thing))
             if isinstance(thing, Module):
                 yield path, thing
-            stack.extend(reversed(list(_parts(path, thing))))
+            stack.extend(reversed(_parts(path, thing)))
 
     def modules(self) -> list[Module]:
         """This module and all modules in it."""
@@ -229,10 +229,14 @@ def count_of(number: Any, name: str) -> int:
 
 _VERBATIM = ("made_by", "_like")
 """Attributes of a module that say something about it, and hold no part of it."""
+_PLAIN = {bool, int, float, str, type(None), Value, Parameter, Buffer}
+"""What holds nothing; most of what a walk over a module meets."""
 
 
-def _parts(path: str, thing: Any) -> Iterator[Named]:
+def _parts(path: str, thing: Any) -> list[Named]:
     """What a module or a container directly holds, with paths."""
+    if type(thing) in _PLAIN:
+        return []
     if isinstance(thing, dict):
         items: Any = thing.items()
     elif isinstance(thing, (list, tuple)):
@@ -240,9 +244,8 @@ def _parts(path: str, thing: Any) -> Iterator[Named]:
     elif isinstance(thing, Module) or (dataclasses.is_dataclass(thing) and not isinstance(thing, type)):
         items = ((name, part) for name, part in vars(thing).items() if name not in _VERBATIM)
     else:
-        return
-    for name, part in items:
-        yield f"{path}.{name}" if path else str(name), part
+        return []
+    return [(f"{path}.{name}" if path else str(name), part) for name, part in items]
 
 
 def variables_in(module: Module) -> Iterator[Named]:
@@ -266,8 +269,9 @@ def _places_in(module: Module) -> Iterator[tuple[str, Value, Any]]:
         if isinstance(form, (Parameter, Buffer)):
             yield path, form, thing
         elif not isinstance(form, Value):
-            own = dict(_parts(path, thing))
-            stack.extend(reversed([(name, part, own[name]) for name, part in _parts(path, form) if name in own]))
+            parts = _parts(path, form)
+            own = dict(parts if thing is form else _parts(path, thing))
+            stack.extend([(name, part, own[name]) for name, part in reversed(parts) if name in own])
 
 
 def _form_of(module: Module) -> Module:
@@ -341,10 +345,10 @@ def _has_steps(module: Module) -> bool:
 
 def _submodules(module: Module) -> Iterator[tuple[str, Module]]:
     """The modules directly in it, be it in a container."""
-    stack = list(reversed(list(_parts("", module))))
+    stack = _parts("", module)[::-1]
     while stack:
         path, part = stack.pop()
         if isinstance(part, Module):
             yield path, part
         elif not isinstance(part, Value):
-            stack.extend(reversed(list(_parts(path, part))))
+            stack.extend(reversed(_parts(path, part)))
