@@ -228,6 +228,52 @@ def test_programs_that_differ_in_a_baked_array_each_have_their_own() -> None:
             np.testing.assert_allclose(found.data, (X * baked).sum(axis=0), atol=1e-12)
 
 
+LARGE = np.linspace(-1.0, 1.0, 9000).reshape(300, 30)
+
+
+def test_code_for_a_large_array_serves_for_another_with_its_own_numbers(own_cache: None) -> None:
+    compiled = []
+    for data in (LARGE, LARGE[::-1] * 3.0, np.where(LARGE < 0.5, LARGE, 0.0)):
+        compiled.append(bl.compile(lambda x: (x @ data.T).sum(axis=1) + (x[0] * data).sum()))  # noqa: B023
+        found = compiled[-1](X)
+        np.testing.assert_allclose(found.data, (X @ data.T).sum(axis=1) + (X[0] * data).sum(), atol=1e-10)
+    programs = [one.entries[0].program for one in compiled]
+    assert [program.machine.was_cached for program in programs] == [False, True, True]
+    assert programs[0].text == programs[1].text == programs[2].text
+
+
+def test_which_large_arrays_are_one_decides_the_name(own_cache: None) -> None:
+    def of(first: Any, second: Any) -> Any:
+        def turn(i: Any, y: Any) -> Any:
+            return y + (second * y[:, None]).sum(axis=1)
+
+        return bl.compile(lambda x: bl.fori_loop(0, 2, turn, (first * x).sum(axis=1)))
+
+    a, b, c = (bl.asarray(LARGE + k) for k in range(3))
+    for first, second, is_known in (a, a, False), (a, b, False), (c, a, True), (c, c, True):
+        f = of(first, second)
+        expected = (first.data * X[0]).sum(axis=1)
+        for _ in range(2):
+            expected = expected + (second.data * expected[:, None]).sum(axis=1)
+        np.testing.assert_allclose(f(X[0]).data, expected, rtol=1e-12)
+        assert f.entries[0].program.machine.was_cached == is_known
+
+
+def test_numbers_that_code_depends_on_decide_the_name(own_cache: None) -> None:
+    """Positions, however many, and large arrays whose numbers are all equal."""
+    places = np.arange(9000) % 20
+    for at in (places, places[::-1].copy(), places + 11):
+        if at.max() < 20:
+            found = bl.compile(lambda x: x[at].sum(axis=1))(X)  # noqa: B023
+            np.testing.assert_allclose(found.data, X[at].sum(axis=1), atol=1e-12)
+        else:
+            with pytest.raises(IndexingError, match="position 30"):
+                bl.compile(lambda x: x[at].sum(axis=1))(X)  # noqa: B023
+    for number in (1.0, 2.0):
+        found = bl.compile(lambda x: (np.full((300, 30), number) * x).sum(axis=0))(X[0])  # noqa: B023
+        np.testing.assert_allclose(found.data, 300 * number * X[0], rtol=1e-12)
+
+
 @pytest.mark.usefixtures("own_cache")
 @pytest.mark.parametrize("many", [False, True], ids=["in a block", "as the whole"])
 def test_the_tables_of_a_tape_come_from_the_disk_too(many: bool, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,9 @@
 Equal names mean equal text. So everything that the compiler reads of a graph goes in: the nodes in their order, with
 what each holds, but for the values of the user that it came from, which only messages tell of; the CPU and the versions
 of what writes the code; and the compiler itself, by its sources, lest one who changes it meets the code of before.
+
+The numbers of large arrays, such as a data set, are not looked at by the compiler (`ir.is_unread`). Code is the same
+for others of that shape and reads them where they are, so they are not hashed; only which arrays are one array counts.
 """
 
 from __future__ import annotations
@@ -12,13 +15,14 @@ import marshal
 import sys
 from collections.abc import Sequence
 from dataclasses import astuple
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from backlit.compiler import assemble  # noqa: F401  loads all that writes code
-from backlit.compiler.ir import Body, Node
+from backlit.compiler.ir import Body, Dtype, Node, is_unread
 from backlit.compiler.schedule import topological
 from backlit.compiler.target import Target
 
@@ -29,7 +33,7 @@ def of_graph(inputs: Sequence[Node], outputs: Sequence[Node]) -> tuple[str, list
     """The hash of a graph, and its constant arrays, those in the bodies of loops included, in an order that equal
     graphs share.
     """
-    found = _Graph()
+    found = _Graph([], {})
     found.add(inputs, outputs)
     return found.digest.hexdigest(), found.arrays
 
@@ -42,11 +46,13 @@ def of_compiler(target: Target, *told: Any) -> str:
 class _Graph:
     """Hashes a graph row by row. Rows are written by `marshal`, of which no text begins another one, in its version 2,
     which does not depend on who else holds an object.
+
+    arrays: constant arrays, in the order in which they are met. unread: numbers for those of them that are not read.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, arrays: list[Node], unread: dict[int, int]) -> None:
         self.digest = hashlib.sha256()
-        self.arrays: list[Node] = []
+        self.arrays, self._unread = arrays, unread
 
     def add(self, inputs: Sequence[Node], outputs: Sequence[Node]) -> None:
         order = topological([*inputs, *outputs])
@@ -60,19 +66,25 @@ class _Graph:
 
     def _row(self, node: Node, place: dict[Node, int]) -> tuple[Any, ...]:
         args = [place[arg] for arg in node.args]
-        row = (node.kind, args, node.attrs, node.shape, node.dtype.str)
+        row = (node.kind, args, node.attrs, node.shape, _text_of(node.dtype))
         if node.kind == "constant" and node.shape:
             self.arrays.append(node)
+            if is_unread(node):
+                return (*row, self._unread.setdefault(id(node.data), len(self._unread)))
             return (*row, hashlib.sha256(node.data.reshape(-1).view(np.uint8)).digest())
         if node.kind == "loop":
             return (*row, self._body(node.data))
         return row
 
     def _body(self, body: Body) -> tuple[Any, ...]:
-        inner = _Graph()
+        inner = _Graph(self.arrays, self._unread)
         inner.add(body.inputs, body.outputs)
-        self.arrays += inner.arrays
         return inner.digest.digest(), body.carried, body.slices, body.stacked, body.counter, body.flag
+
+
+@cache
+def _text_of(dtype: Dtype) -> str:
+    return dtype.str
 
 
 # -- the compiler ------------------------------------------------------------------------------------------------

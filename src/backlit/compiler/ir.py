@@ -153,7 +153,7 @@ class Graph:
             if found is not None:
                 return found
         full = tuple([a if a.shape == shape else self.broadcast(a, shape) for a in args])
-        if shape and any([a.kind == "view" for a in full]):
+        if shape and any(a.kind == "view" for a in full):
             found = self._spread_after(function, full, shape, dtype)
             if found is not None:
                 return found
@@ -443,6 +443,21 @@ def _rows_of_broadcast(have: Shape, want: Shape) -> tuple[tuple[int, ...], ...]:
     """The rows of a view that spreads an array."""
     extra = len(want) - len(have)
     return tuple(tuple(int(j == d + extra and n != 1) for j in range(len(want))) for d, n in enumerate(have))
+
+
+READ = 4096
+"""Of more numbers that are no positions, the compiler reads none but to see, in `Graph.constant`, if all are equal."""
+
+
+def is_unread(node: Node) -> bool:
+    """Whether the code is the same whatever numbers this constant array holds: it is large and holds no positions."""
+    return node.dtype.kind == "f" and node.size > READ
+
+
+def numbers_in(node: Node) -> Any:
+    """The numbers of a constant array, for code that they stand in."""
+    assert not is_unread(node), node
+    return node.data.reshape(-1)
 
 
 def part_of(dtype: Dtype) -> Dtype:

@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice, takewhile
+from operator import attrgetter
 from typing import NamedTuple
 
 from backlit.compiler.ir import Node
@@ -383,7 +384,7 @@ def topological(outputs: Sequence[Node]) -> list[Node]:
             if arg not in seen:
                 seen.add(arg)
                 stack.append(arg)
-    return sorted(seen, key=lambda node: node.index)
+    return sorted(seen, key=attrgetter("index"))
 
 
 def _is_contiguous(strides: Sequence[int], shape: Shape) -> bool:

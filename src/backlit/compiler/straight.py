@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from backlit.compiler.ir import Dtype, Node
+from backlit.compiler.ir import Dtype, Node, numbers_in
 from backlit.compiler.lanes import Lanes
 from backlit.compiler.scalars import (
     COST,
@@ -373,7 +373,7 @@ def _groupings(shape: Shape, most: int) -> list[tuple[int, list[Group]]]:
 def _constant(s: Straight, node: Node) -> list[str]:
     if not node.shape:
         return [literal(node.data, node.dtype)]
-    return [literal(x, node.dtype) for x in node.data.reshape(-1)]
+    return [literal(x, node.dtype) for x in numbers_in(node)]
 
 
 def _iota(s: Straight, node: Node) -> list[str]:

@@ -45,7 +45,7 @@ IS_LIBRARY = _IsOf(_LIBRARY)
 """Whether the code of a file belongs to the library's own floors and not to its user."""
 
 IS_TRAINING = _IsOf((os.path.join(_ROOT, "training", ""),))
-"""Whether the code of a file trains: then what it computes is not what it gives back, as in `run = fit(model, data)`."""
+"""Whether the code of a file trains: then it computes something else than it gives back: `run = fit(model, data)`."""
 
 
 class Site(NamedTuple):
