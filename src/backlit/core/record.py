@@ -13,7 +13,6 @@ from backlit.core import dtypes
 from backlit.core.complaints import explained, located
 from backlit.core.errors import BacklitError, DtypeError
 from backlit.core.numbers import (
-    NUMBER,
     Abstract,
     Shape,
     abstract,
@@ -140,7 +139,7 @@ def record(op: Op, inputs: tuple[Value, ...], attrs: Attrs = NO_ATTRS) -> Value:
         datas = [strong(data) for data in datas]
     try:
         if traced and mode is not None:
-            data = op.infer([d if d is NUMBER else abstract(d) for d in datas], attrs)
+            data = op.infer([d if type(d) is Abstract else abstract(d) for d in datas], attrs)
         else:
             token = enter_quiet()
             try:

@@ -502,6 +502,21 @@ def like(number: Any, array: Any) -> Any:
     return number if dtype_of(number) == dtype else ASTYPE(number, dtype=dtype)
 
 
+def giving_way(number: Any) -> Callable[[Any], Any]:
+    """`like` for one number and many arrays: a value is cast once for each dtype, and not for each parameter."""
+    if not isinstance(number, Value):
+        return lambda array: like(number, array)
+    casts: dict[Any, Any] = {}
+
+    def cast(array: Any) -> Any:
+        dtype = dtype_of(array)
+        if dtype not in casts:
+            casts[dtype] = like(number, array)
+        return casts[dtype]
+
+    return cast
+
+
 def scaled(fresh: Any, number: Any) -> Any:
     """`fresh · number`, written into `fresh` if that is an array, which must have been made just before."""
     if isinstance(number, Value):

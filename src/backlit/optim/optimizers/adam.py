@@ -17,7 +17,7 @@ from backlit.optim.rule import (
     as_rate,
     blend,
     each,
-    like,
+    giving_way,
     not_negative,
     over,
     root,
@@ -63,17 +63,17 @@ def adam(
         rate, step = rate_at(state["step"]), state["step"] + 1
         # The paper's quicker order, before its section 2.1: corrections stand outside the fraction, and eps follows.
         correction = (1.0 - b2**step) ** 0.5
-        along, least = -rate * correction / (1.0 - b1**step), eps * correction
-        w1, w2, shrink = 1.0 - b1, 1.0 - b2, -rate * decay if decays else None
+        along, least = giving_way(-rate * correction / (1.0 - b1**step)), giving_way(eps * correction)
+        w1, w2, shrink = 1.0 - b1, 1.0 - b2, giving_way(-rate * decay if decays else 0.0)
 
         def move(p: Any, g: Any, m: Any, v: Any, v_max: Any) -> tuple[Any, ...]:
             m, v = blend(m, g, w1), blend(v, g * g, w2, is_fresh=True)
             if amsgrad:
                 v_max = MAXIMUM(v_max, v)
-            size = added(root(v_max if amsgrad else v), like(least, p))
-            u = scaled(over(m, size), like(along, p))
+            size = added(root(v_max if amsgrad else v), least(p))
+            u = scaled(over(m, size), along(p))
             if decays:
-                u = added(u, like(shrink, p) * p)
+                u = added(u, shrink(p) * p)
             return u, m, v, v_max
 
         updates, m, v, v_max = each(move, params, grads, state["m"], state["v"], state["v_max"])
