@@ -65,8 +65,7 @@ class _Graph:
         self.digest.update(marshal.dumps(what, 2))
 
     def _row(self, node: Node, place: dict[Node, int]) -> tuple[Any, ...]:
-        args = [place[arg] for arg in node.args]
-        row = (node.kind, args, node.attrs, node.shape, _text_of(node.dtype))
+        row = (node.kind, [place[arg] for arg in node.args], node.attrs, node.shape, _text_of(node.dtype))
         if node.kind == "constant" and node.shape:
             self.arrays.append(node)
             if is_unread(node):

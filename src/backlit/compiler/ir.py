@@ -31,6 +31,8 @@ from backlit.core.numbers import Shape
 from backlit.core.value import Value
 
 Dtype = np.dtype[Any]
+Rows = tuple[tuple[int, ...], ...]
+"""Of a view: for each axis of what is viewed, by how much each index of the view moves along it."""
 BOOL, INT64, FLOAT64 = np.dtype(bool), np.dtype(np.int64), np.dtype(np.float64)
 
 
@@ -273,18 +275,7 @@ class Graph:
         if x.shape == shape and not any(offsets) and rows == _rows_of_broadcast(shape, shape):
             return x
         if x.kind == "view":
-            inner_offsets, inner_rows = x.attrs
-            offsets, rows = (
-                tuple(
-                    o + sum(c * offsets[j] for j, c in enumerate(row))
-                    for o, row in zip(inner_offsets, inner_rows, strict=True)
-                ),
-                tuple(
-                    tuple(sum(c * rows[j][k] for j, c in enumerate(row)) for k in range(len(shape)))
-                    for row in inner_rows
-                ),
-            )
-            return self.view(x.args[0], shape, offsets, rows)
+            return self.view(x.args[0], shape, *_view_of_view(*x.attrs, offsets, rows, len(shape)))
         return self._make("view", (x,), (offsets, rows), shape, x.dtype)
 
     def broadcast(self, x: Node, shape: Shape) -> Node:
@@ -294,9 +285,7 @@ class Graph:
 
     def transpose(self, x: Node, axes: Sequence[int]) -> Node:
         """Axis j of the result is axis axes[j] of `x`."""
-        place = {axis: j for j, axis in enumerate(axes)}
-        rows = [[int(place[d] == j) for j in range(len(axes))] for d in range(len(axes))]
-        return self.view(x, tuple(x.shape[a] for a in axes), [0] * len(axes), rows)
+        return self.view(x, tuple([x.shape[a] for a in axes]), [0] * len(axes), _rows_of_transpose(tuple(axes)))
 
     def reshape(self, x: Node, shape: Shape) -> Node:
         if x.shape == shape:
@@ -439,7 +428,7 @@ _WITH_ALGEBRA = {"add", "divide", "multiply", "negative", "pow", "square", "wher
 
 
 @lru_cache(maxsize=1024)
-def _rows_of_broadcast(have: Shape, want: Shape) -> tuple[tuple[int, ...], ...]:
+def _rows_of_broadcast(have: Shape, want: Shape) -> Rows:
     """The rows of a view that spreads an array."""
     extra = len(want) - len(have)
     return tuple(tuple(int(j == d + extra and n != 1) for j in range(len(want))) for d, n in enumerate(have))
@@ -447,6 +436,26 @@ def _rows_of_broadcast(have: Shape, want: Shape) -> tuple[tuple[int, ...], ...]:
 
 READ = 4096
 """Of more numbers that are no positions, the compiler reads none but to see, in `Graph.constant`, if all are equal."""
+
+
+@lru_cache(maxsize=1024)
+def _rows_of_transpose(axes: tuple[int, ...]) -> Rows:
+    """The rows of a view whose axis j is axis axes[j] of what is viewed."""
+    place = {axis: j for j, axis in enumerate(axes)}
+    return tuple(tuple(int(place[d] == j) for j in range(len(axes))) for d in range(len(axes)))
+
+
+@lru_cache(maxsize=1024)
+def _view_of_view(
+    inner_offsets: tuple[int, ...], inner_rows: Rows, offsets: tuple[int, ...], rows: Rows, count: int
+) -> tuple[tuple[int, ...], Rows]:
+    """Offsets and rows of a view, which has `count` axes, of another view."""
+    return (
+        tuple(
+            o + sum(c * offsets[j] for j, c in enumerate(row)) for o, row in zip(inner_offsets, inner_rows, strict=True)
+        ),
+        tuple(tuple(sum(c * rows[j][k] for j, c in enumerate(row)) for k in range(count)) for row in inner_rows),
+    )
 
 
 def is_unread(node: Node) -> bool:
@@ -500,7 +509,7 @@ def _uniform(array: Any) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def _split_rows(have: Shape, want: Shape) -> tuple[tuple[int, ...], ...] | None:
+def _split_rows(have: Shape, want: Shape) -> Rows | None:
     """The rows of a view that reshapes by splitting axes and adding or taking away axes of length 1 only."""
     rows: list[tuple[int, ...]] = []
     j = 0
