@@ -112,8 +112,9 @@ class _Writer:
         frame = self.frame
         self._follow()
         kernels = self.schedule.kernels
-        self._place_outputs(kernels)
-        last = self._last_uses(kernels)
+        reads = self._last_reads(kernels)
+        self._place_outputs(kernels, reads)
+        last = self._last_uses(kernels, reads)
         freed: dict[int, list[Node]] = {}
         for node, k in last.items():
             freed.setdefault(k, []).append(node)
@@ -173,7 +174,7 @@ class _Writer:
 
     # -- where everything lies ----------------------------------------------------------------------------------
 
-    def _place_outputs(self, kernels: Sequence[Kernel]) -> None:
+    def _place_outputs(self, kernels: Sequence[Kernel], reads: dict[Node, int]) -> None:
         """Results go where they are wanted at once; a state is overwritten where nobody reads it any more."""
         for k, node in enumerate(self.outputs):
             target = f"%out{k}"
@@ -188,20 +189,20 @@ class _Writer:
                 self.copies.append(("", target, node))
             elif old is None:
                 self.frame.pointers[node] = target
-            elif self._may_overwrite(node, old, kernels):
+            elif self._may_overwrite(node, old, kernels, reads):
                 if old in self.frame.pointers:
                     self.aliases[node] = old
                 self.frame.pointers[node] = target
             else:
                 self.copies.append(("", target, node))
 
-    def _may_overwrite(self, new: Node, old: Node, kernels: Sequence[Kernel]) -> bool:
+    def _may_overwrite(self, new: Node, old: Node, kernels: Sequence[Kernel], reads: dict[Node, int]) -> bool:
         if old not in self.frame.pointers:
             return True  # nobody reads it
         writer = new.args[0] if new.kind == "part" else new
         at = next(k for k, kernel in enumerate(kernels) if writer in kernel.nodes)
         kernel = kernels[at]
-        if any(old in self._reads(later) for later in kernels[at + 1 :]):
+        if reads.get(old, at) > at:
             return False
         if new.kind == "part":  # a loop first copies its start to where it writes
             rest = [arg for k, arg in enumerate(writer.args) if k != new.attrs[0] or arg is not old]
@@ -218,12 +219,15 @@ class _Writer:
     def _reads(self, kernel: Kernel) -> set[Node]:
         return {read for node in kernel.nodes for read in self.schedule.reads(node)}
 
-    def _last_uses(self, kernels: Sequence[Kernel]) -> dict[Node, int]:
-        last: dict[Node, int] = {}
+    def _last_reads(self, kernels: Sequence[Kernel]) -> dict[Node, int]:
+        """The number of the last kernel that reads a node."""
+        nodes = ((k, node) for k, kernel in enumerate(kernels) for node in kernel.nodes)
+        return {read: k for k, node in nodes for read in self.schedule.reads(node)}
+
+    def _last_uses(self, kernels: Sequence[Kernel], reads: dict[Node, int]) -> dict[Node, int]:
+        last = dict(reads)
         for k, kernel in enumerate(kernels):
             for node in kernel.nodes:
-                for read in self.schedule.reads(node):
-                    last[read] = k
                 if node.kind == "part":
                     last[node.args[0]] = k
         for _, _, node in self.copies:

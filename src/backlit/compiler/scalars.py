@@ -63,6 +63,7 @@ def stored(dtype: Dtype) -> str:
     return "i8" if dtype.kind == "b" else _REGISTER.get(dtype) or TYPES[dtype.name]
 
 
+HALF = np.dtype(np.float16)
 _REGISTER = {np.dtype(name): kind for name, kind in TYPES.items()}
 """The same by dtype, whose `name` takes NumPy some microseconds to find."""
 
@@ -189,11 +190,11 @@ def apply(code: Code, function: str, args: Sequence[str], dtypes: Sequence[Dtype
         return code.let(f"select i1 {args[0]}, {kind} {args[1]}, {kind} {args[2]}")
     if function == "nextafter":
         return _next(code, args, dtype)
-    if dtypes[0].name == "float16":  # computed in float32 and rounded, as NumPy does
+    if dtypes[0] == HALF:  # computed in float32 and rounded, as NumPy does
         wide = np.dtype(np.float32)
-        args = [_cast(code, a, d, wide) if d.name == "float16" else a for a, d in zip(args, dtypes, strict=True)]
-        found = apply(code, function, args, [wide] * len(args), wide if dtype.name == "float16" else dtype)
-        return _cast(code, found, wide, dtype) if dtype.name == "float16" else found
+        args = [_cast(code, a, d, wide) if d == HALF else a for a, d in zip(args, dtypes, strict=True)]
+        found = apply(code, function, args, [wide] * len(args), wide if dtype == HALF else dtype)
+        return _cast(code, found, wide, dtype) if dtype == HALF else found
     kind = register(dtypes[0])
     if function in _ORDERED:
         return _compared(code, function, args, dtypes[0], kind)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import islice, takewhile
 from operator import attrgetter
 from typing import NamedTuple
@@ -36,6 +37,7 @@ class Address(NamedTuple):
     strides: tuple[int, ...]
 
 
+@lru_cache(maxsize=1024)
 def row_major(shape: Shape) -> tuple[int, ...]:
     """The distance between neighbours along each axis.
 

@@ -21,6 +21,7 @@ from backlit.compiler.ir import Dtype, Node, numbers_in
 from backlit.compiler.lanes import Lanes
 from backlit.compiler.scalars import (
     COST,
+    HALF,
     STRAIGHT,
     Code,
     apply,
@@ -71,7 +72,7 @@ def is_small(order: Iterable[Node]) -> bool:
     """Whether these nodes are few enough, and of kinds that need no loops."""
     total = 0
     for node in order:
-        if node.kind not in _KINDS or node.dtype.name == "float16":
+        if node.kind not in _KINDS or node.dtype == HALF:
             return False
         if node.kind == "map":
             total += node.size * COST.get(node.attrs[0], 1)
