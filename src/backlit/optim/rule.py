@@ -434,7 +434,8 @@ def each(move: Callable[..., tuple[Any, ...]], params: Tree, grads: Tree, *memor
 
     Where the gradient is None there is no update, and the memory stays. A memory of None is handed on as None.
     """
-    if type(params) is list and type(grads) is list and all(type(p) in _LEAVES for p in params):
+    plain = type(params) is list and type(grads) is list and len(params) == len(grads)
+    if plain and all(type(p) in _LEAVES for p in params):
         columns: list[Any] = [repeat(None) if memory is None else memory for memory in memories]
         rows: Any = zip(params, grads, *columns)  # noqa: B905  (some are endless)
         rebuild: Rebuild = list
@@ -449,7 +450,7 @@ def each(move: Callable[..., tuple[Any, ...]], params: Tree, grads: Tree, *memor
     return found + [None if old is None else rebuild(iter(x)) for old, x in zip(memories, new, strict=True)]
 
 
-_LEAVES = {np.ndarray, float, np.float32, np.float16}
+_LEAVES = {np.ndarray, float, np.float32, np.float16, Value}
 
 
 def along(tree: Tree, other: Tree) -> list[Any]:
