@@ -144,7 +144,8 @@ class Graph:
 
     def map(self, function: str, *args: Node, dtype: Dtype | None = None) -> Node:
         """A scalar function of arguments that broadcast."""
-        shape = _common([a.shape for a in args])
+        shapes = [a.shape for a in args]
+        shape = _common(shapes)
         if dtype is None:
             dtype = args[-1].dtype
         found = self._simplified(function, args, shape, dtype)
@@ -154,7 +155,7 @@ class Graph:
             found = self._placed_together(args[0], args[-1])
             if found is not None:
                 return found
-        full = tuple([a if a.shape == shape else self.broadcast(a, shape) for a in args])
+        full = args if shapes.count(shape) == len(args) else tuple([self.broadcast(a, shape) for a in args])
         if shape and any(a.kind == "view" for a in full):
             found = self._spread_after(function, full, shape, dtype)
             if found is not None:

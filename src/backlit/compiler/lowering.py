@@ -47,13 +47,12 @@ def _lower_with(graph: Graph, value: Value, known: dict[Value, Known], defined: 
     while stack:  # a definition may be younger than the leaf that stands for it
         node = stack[-1]
         needed = (defined[node],) if node in defined else inputs_of(node)
-        missing = [x for x in needed if x not in known]
-        if missing:
-            stack.extend(missing)
+        if not all(map(known.__contains__, needed)):
+            stack.extend(x for x in needed if x not in known)
             continue
         stack.pop()
         if node not in known:
-            args = [known[x] for x in needed]
+            args = list(map(known.__getitem__, needed))
             known[node] = args[0] if node in defined else _lowered(graph, node, args)
 
 
