@@ -44,8 +44,8 @@ def of_compiler(target: Target, *told: Any) -> str:
 
 
 class _Graph:
-    """Hashes a graph row by row. Rows are written by `marshal`, of which no text begins another one, in its version 2,
-    which does not depend on who else holds an object.
+    """Hashes a graph column by column: kinds, arguments, and so on. They are written by `marshal`, of which no text
+    begins another one, in its version 2, which does not depend on who else holds an object.
 
     arrays: constant arrays, in the order in which they are met. unread: numbers for those of them that are not read.
     """
@@ -58,22 +58,32 @@ class _Graph:
         order = topological([*inputs, *outputs])
         place = {node: k for k, node in enumerate(order)}
         for begin in range(0, len(order), _AT_ONCE):
-            self._tell([self._row(node, place) for node in order[begin : begin + _AT_ONCE]])
+            nodes = order[begin : begin + _AT_ONCE]
+            self._tell(
+                (
+                    [node.kind for node in nodes],
+                    [list(map(place.__getitem__, node.args)) for node in nodes],
+                    [node.attrs for node in nodes],
+                    [node.shape for node in nodes],
+                    [_text_of(node.dtype) for node in nodes],
+                    [self._held(node) for node in nodes if node.data is not None],
+                )
+            )
         self._tell(([place[node] for node in inputs], [place[node] for node in outputs]))
 
     def _tell(self, what: Any) -> None:
         self.digest.update(marshal.dumps(what, 2))
 
-    def _row(self, node: Node, place: dict[Node, int]) -> tuple[Any, ...]:
-        row = (node.kind, [place[arg] for arg in node.args], node.attrs, node.shape, _text_of(node.dtype))
-        if node.kind == "constant" and node.shape:
-            self.arrays.append(node)
-            if is_unread(node):
-                return (*row, self._unread.setdefault(id(node.data), len(self._unread)))
-            return (*row, hashlib.sha256(node.data.reshape(-1).view(np.uint8)).digest())
+    def _held(self, node: Node) -> Any:
+        """What stands in a node beside its attributes."""
         if node.kind == "loop":
-            return (*row, self._body(node.data))
-        return row
+            return self._body(node.data)
+        if not node.shape:
+            return None  # a number, by which its attributes name it
+        self.arrays.append(node)
+        if is_unread(node):
+            return self._unread.setdefault(id(node.data), len(self._unread))
+        return hashlib.sha256(node.data.reshape(-1).view(np.uint8)).digest()
 
     def _body(self, body: Body) -> tuple[Any, ...]:
         inner = _Graph(self.arrays, self._unread)
