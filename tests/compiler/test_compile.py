@@ -193,6 +193,30 @@ def test_gradients_are_kept_and_added_to_across_calls() -> None:
     assert ends[0] == ends[1]
 
 
+def test_gradients_of_values_between_are_those_of_the_last_backward() -> None:
+    w = bl.Parameter([1.0, 2.0, 3.0])
+
+    def f(x: Any) -> list[Any]:
+        w.grad = None
+        h = x * w
+        unreached = bl.relu(-1.0 - h * h)
+        loss = (h * h).sum() + unreached.sum()
+        loss.backward()
+        found = [h.grad * 1.0, unreached.grad * 2.0]
+        loss.backward()
+        found.append(h.grad * 1.0)
+        h.grad = None
+        assert h.grad is None
+        (h * 3.0).sum().backward()
+        found += [h.grad * 1.0, w.grad * 1.0]
+        found.append(bl.grad(lambda y: (y * h.grad).sum())(x))  # what stands in .grad is a constant
+        return found
+
+    x = np.array([0.5, -1.0, 2.0])
+    for eager, compiled in zip(f(bl.Value(x)), bl.compile(f)(bl.Value(x)), strict=True):
+        np.testing.assert_array_equal(np.asarray(compiled.data), np.asarray(getattr(eager, "data", eager)))
+
+
 def test_a_gradient_left_by_eager_code_is_added_to_by_compiled_code() -> None:
     w = bl.Parameter([1.0, 2.0])
 

@@ -225,6 +225,7 @@ class Trace:
         for node, ct in zip(nodes, pull_back([output], [seed], nodes), strict=True):
             if node._a is not None or type(node._data) is not Abstract:
                 self._between[node] = ct
+                self.gradients.pop(node, None)  # what was assigned to it before
                 continue
             found = _as_gradient(node, ct)
             holder = node if node._extra.owner is None else node._extra.owner
