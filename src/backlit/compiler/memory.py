@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect, insort
+
 LINE = 64
 """Bytes of a cache line: everything in the arena starts at one."""
 
@@ -14,12 +16,14 @@ class Arena:
     def __init__(self) -> None:
         self.size = 0
         self._taken: dict[int, tuple[int, int, object]] = {}  # with the owner, so that its id stays its own
+        self._spans: list[tuple[int, int]] = []  # begins and ends of what is taken, in order
         self._free: dict[int, list[int]] = {}
 
     def take(self, owner: object, size: int) -> int:
         size = -(-max(size, 1) // LINE) * LINE
         start = self._place(size)
         self._taken[id(owner)] = (start, start + size, owner)
+        insort(self._spans, (start, start + size))
         self.size = max(self.size, start + size)
         return start
 
@@ -29,8 +33,8 @@ class Arena:
         if len(self._taken) > self.MANY:
             return self.size
         start = 0
-        kept = [(begin, begin + length, None) for length, begins in self._free.items() for begin in begins]
-        for begin, end, _ in sorted([*self._taken.values(), *kept], key=lambda taken: taken[0]):
+        kept = [(begin, begin + length) for length, begins in self._free.items() for begin in begins]
+        for begin, end in sorted([*self._spans, *kept]) if kept else self._spans:
             if begin - start >= size:
                 break
             start = max(start, end)
@@ -38,5 +42,9 @@ class Arena:
 
     def free(self, owner: object) -> None:
         found = self._taken.pop(id(owner), None)
-        if found is not None and len(self._taken) > self.MANY:
-            self._free.setdefault(found[1] - found[0], []).append(found[0])
+        if found is None:
+            return
+        begin, end, _ = found
+        del self._spans[bisect(self._spans, (begin, end)) - 1]
+        if len(self._taken) > self.MANY:
+            self._free.setdefault(end - begin, []).append(begin)
