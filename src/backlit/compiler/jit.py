@@ -102,7 +102,7 @@ class Machine:
         start = time.perf_counter()
         try:
             stub = llvm.parse_assembly(f'target triple = "{target.triple}"')
-            self._engine: Any = llvm.create_mcjit_compiler(stub, target.machine(self.level))
+            self._engine: Any = llvm.create_mcjit_compiler(stub, target.loader())
             for data in objects:
                 self._engine.add_object_file(llvm.ObjectFileRef.from_data(data))
             self._engine.finalize_object()

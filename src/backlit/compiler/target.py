@@ -54,11 +54,20 @@ class Target:
 
     def machine(self, opt: int = 2) -> Any:
         """LLVM's target machine for this CPU (an `llvmlite.binding.TargetMachine`), at optimization level `opt`."""
-        import llvmlite.binding as llvm
+        return _llvm_target(self.triple).create_target_machine(cpu=self.name, features=self.features, opt=opt)
 
-        _initialize(self.triple == llvm.get_process_triple())
-        found = llvm.Target.from_triple(self.triple)
-        return found.create_target_machine(cpu=self.name, features=self.features, opt=opt)
+    def loader(self) -> Any:
+        """A target machine to load object code with. What LLVM then compiles is an empty module: it is told nothing of
+        the CPU, nor to take care, which saves a third of the time that loading takes.
+        """
+        return _llvm_target(self.triple).create_target_machine(opt=0)
+
+
+def _llvm_target(triple: str) -> Any:
+    import llvmlite.binding as llvm
+
+    _initialize(triple == llvm.get_process_triple())
+    return llvm.Target.from_triple(triple)
 
 
 @cache
