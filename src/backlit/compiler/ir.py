@@ -435,10 +435,6 @@ def _rows_of_broadcast(have: Shape, want: Shape) -> Rows:
     return tuple(tuple(int(j == d + extra and n != 1) for j in range(len(want))) for d, n in enumerate(have))
 
 
-READ = 4096
-"""Of more numbers that are no positions, the compiler reads none but to see, in `Graph.constant`, if all are equal."""
-
-
 @lru_cache(maxsize=1024)
 def _rows_of_transpose(axes: tuple[int, ...]) -> Rows:
     """The rows of a view whose axis j is axis axes[j] of what is viewed."""
@@ -457,6 +453,10 @@ def _view_of_view(
         ),
         tuple(tuple(sum(c * rows[j][k] for j, c in enumerate(row)) for k in range(count)) for row in inner_rows),
     )
+
+
+READ = 4096
+"""Larger arrays of floating-point numbers are looked at while the graph is made (are all equal?), and not later."""
 
 
 def is_unread(node: Node) -> bool:
