@@ -10,11 +10,13 @@ import pytest
 import backlit as bl
 from backlit.autodiff.verify import samples_of
 from backlit.compiler import straight
-from backlit.compiler.complexes import RULES
+from backlit.compiler.complexes import COMBINED, PICKED, RULES
 from backlit.core.errors import GraphError
 from backlit.core.op import Linear, Op
 from backlit.core.record import record
 from backlit.core.value import constant, current
+from backlit.ops.accumulation import RECURRENCE
+from backlit.ops.selection import CLIP
 from tests.test_op_table import ALL_OPS
 
 FAR = {"complex64": 2e-5, "complex128": 3e-14}
@@ -169,8 +171,57 @@ def test_near_the_unit_circle_a_logarithm_keeps_its_digits() -> None:
 
 
 def test_what_has_no_complex_form_says_so_at_the_line() -> None:
-    for f in (bl.prod, bl.cumulative_prod, bl.max, lambda z: z < 1):
-        with pytest.raises(GraphError, match=r"cannot be compiled: .*real and imaginary parts as two arrays"):
-            bl.compile(lambda z, f=f: f(z))(drawn((3,)))
+    with pytest.raises(GraphError, match=r"cannot be compiled: .*real and imaginary parts as two arrays"):
+        bl.compile(lambda z: CLIP(current(z), 0.0, 1.0))(drawn((3,)))
     with pytest.raises(bl.DtypeError, match="imaginary part"):
         bl.compile(lambda z: bl.astype(z, "float64"))(drawn((3,)))
+
+
+# -- along an axis -------------------------------------------------------------------------------------------------
+
+ALONG = [op for op in ALL_OPS if op.name in ("cumulative_prod", "recurrence", *COMBINED, *PICKED)]
+
+
+@pytest.mark.parametrize("how", ["straight", "loops"])
+@pytest.mark.parametrize("op", ALONG, ids=str)
+def test_what_goes_along_an_axis_does_so_in_its_order(op: Op, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if how == "loops":
+        monkeypatch.setattr(straight, "LIMIT", -1)
+    jobs = []
+    for sample in samples_of(op):
+        attrs = {**sample.attrs, **({"dtype": np.dtype("complex64")} if "dtype" in sample.attrs else {})}
+        for name in ("complex64", "complex128"):
+            nodes = tuple(constant(drawn(shape, name, k)) for k, shape in enumerate(sample.shapes))
+            jobs.append((nodes, attrs, record(op, nodes, attrs)))
+    results = bl.compile(
+        lambda groups: [
+            record(op, tuple(map(current, xs)), attrs) for (_, attrs, _), xs in zip(jobs, groups, strict=True)
+        ]
+    )([list(nodes) for nodes, _, _ in jobs])
+    for (_, attrs, eager), compiled in zip(jobs, results, strict=True):
+        assert_near(compiled, eager, f"{op.name} {attrs}")
+
+
+def test_extremes_and_comparisons_of_complex_numbers_are_those_of_their_parts_in_order() -> None:
+    nan, inf = math.nan, math.inf
+    parts = [-inf, -1.0, 0.0, 2.0, inf]
+    z = np.array([complex(a, b) for a in parts for b in parts])
+    lost = np.array([[1 + 5j, complex(nan, 1), complex(2, nan)], [complex(3, nan), 9 + 1j, 1j], [2, 2 + 1j, 2 - 1j]])
+    assert_same = np.testing.assert_array_equal
+    for f in (bl.max, bl.min, bl.argmax, bl.argmin):
+        assert_same(bl.compile(f)(z).data, f(z).data)
+        assert_same(
+            bl.compile(lambda x, f=f: f(x, axis=1))(lost).data.view(np.float64 if f in (bl.max, bl.min) else np.int64),
+            f(lost, axis=1).data.view(np.float64 if f in (bl.max, bl.min) else np.int64),
+        )
+    pairs = np.concatenate([z, lost.reshape(-1)])
+    a, b = (x.reshape(-1) for x in np.meshgrid(pairs, pairs))
+    for g in (bl.maximum, bl.minimum, bl.less, bl.less_equal, bl.greater, bl.greater_equal):
+        with np.errstate(invalid="ignore"):
+            assert_same(bl.compile(g)(a, b).data, g(a, b).data)
+
+
+def test_a_recurrence_begins_with_its_first_term_whatever_the_factor() -> None:
+    factors, terms = np.array([math.nan, 2j, 0.5]), np.array([1 + 1j, 1.0, 1j])
+    found = bl.compile(lambda a, b: RECURRENCE(current(a), current(b), axis=0))(factors, terms)
+    np.testing.assert_allclose(found.data, [1 + 1j, -1 + 2j, -0.5 + 2j], rtol=1e-15)

@@ -6,7 +6,8 @@ What is linear needs no rule of its own here: it does to both parts what its rec
 
 Formulas are those of NumPy, or, for the hyperbolic and circular functions, those of Kahan, "Branch cuts for complex
 elementary functions" (1987): right at signed zeros, and along the cuts. Functions of infinite numbers may be NaN where
-NumPy finds a limit.
+NumPy finds a limit. What is larger is told by the real parts, and where these are equal by the imaginary ones, as NumPy
+tells it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from backlit.compiler.ir import BOOL, Dtype, Graph, Node, part_of
+from backlit.compiler.ir import BOOL, INT64, Body, Dtype, Graph, Node, part_of
 from backlit.core.errors import GraphError
 from backlit.core.numbers import Abstract, Shape
 from backlit.core.op import Linear, Op
@@ -298,6 +299,32 @@ def _sign(m: Arithmetic, x: Pair) -> Pair:
     return Pair(*(m.where(nil, 0.0, m.divide(part, size)) for part in (x.real, x.imag)))
 
 
+def _compared(name: str) -> Callable[..., Node]:
+    """By real parts, and where these are equal by imaginary ones; nothing is before or behind NaN."""
+    strictly = name.removesuffix("_equal")
+
+    def rule(m: Arithmetic, x: Pair, y: Pair) -> Node:
+        known = m.both(*(m.test("equal", z.imag, z.imag) for z in (x, y)))
+        apart = m.both(m.test(strictly, x.real, y.real), known)
+        return m.either(apart, m.both(m.test("equal", x.real, y.real), m.test(name, x.imag, y.imag)))
+
+    return rule
+
+
+def _extreme(name: str) -> Callable[..., Pair]:
+    """The first of two that is NaN or not exceeded."""
+    beyond = _compared(name)
+
+    def rule(m: Arithmetic, x: Pair, y: Pair) -> Pair:
+        return _chosen(m, m.either(beyond(m, x, y), _isnan(m, x)), x, y)
+
+    return rule
+
+
+def _isnan(m: Arithmetic, x: Pair) -> Node:
+    return m.either(*(m.test("not_equal", part, part) for part in (x.real, x.imag)))
+
+
 def _scaled(function: Callable[[Arithmetic, Pair], Pair], factor: float) -> Callable[[Arithmetic, Pair], Pair]:
     def rule(m: Arithmetic, x: Pair) -> Pair:
         found = function(m, x)
@@ -367,12 +394,112 @@ RULES: Mapping[str, Callable[..., Known]] = {
     "pow": _power,
     "equal": _either("equal", "bitwise_and"),
     "not_equal": _either("not_equal", "bitwise_or"),
-    "isnan": lambda m, x: _either("not_equal", "bitwise_or")(m, x, x),
+    **{name: _compared(name) for name in ("less", "less_equal", "greater", "greater_equal")},
+    "maximum": _extreme("greater_equal"),
+    "minimum": _extreme("less_equal"),
+    "isnan": _isnan,
     "isinf": _of_size("equal", "bitwise_or", math.inf),
     "isfinite": _of_size("less", "bitwise_and", math.inf),
 }
 """Ops element by element: in pairs of one dtype; a pair, or a node, out."""
+COMBINED = {"prod": "multiply", "max": "maximum", "min": "minimum"}
+START = {"multiply": 1.0, "maximum": complex(-math.inf, -math.inf), "minimum": complex(math.inf, math.inf)}
+"""What changes no number that it is combined with."""
+PICKED = {"argmax": "maximum", "argmin": "minimum"}
 OF_TRUTHS = frozenset({"logical_and", "logical_or", "logical_xor", "logical_not", "any", "all", "count_nonzero"})
+
+
+# -- along an axis -------------------------------------------------------------------------------------------------
+
+Turn = Callable[[Arithmetic, Node, Pair, Sequence[Pair]], tuple[Pair, Pair | None]]
+"""(arithmetic, whether it is the first turn, carried, an element of each array) -> (carried anew, what is kept)."""
+
+
+def _through(
+    m: Arithmetic, turn: Turn, start: Pair, arrays: Sequence[Pair], axis: int, reverse: bool = False
+) -> tuple[Pair, Pair | None]:
+    """A loop over the elements along an axis: what is carried at the end, and what was kept of each turn.
+
+    What combines many real numbers is of no use here: neither part of a product follows from one part of each factor.
+    """
+    count, n = arrays[0].shape[axis], len(arrays[0].shape)
+    front = (axis, *(d for d in range(n) if d != axis))
+    stacked = [m.g.transpose(part, front) for x in arrays for part in (x.real, x.imag)]
+    inner = Graph()
+    inputs = [inner.input(k, start.shape, m.dtype) for k in range(2 + len(stacked))]
+    at = inner.input(len(inputs), (), INT64)
+    is_first = inner.map("equal", at, inner.number(count - 1 if reverse else 0, INT64), dtype=BOOL)
+    carried, *rows = (Pair(*inputs[k : k + 2]) for k in range(0, len(inputs), 2))
+    after, kept = turn(Arithmetic(inner, m.dtype), is_first, carried, rows)
+    outputs = [part for x in (after, kept) if x is not None for part in (x.real, x.imag)]
+    body = Body([*inputs, at], outputs, 2, len(stacked), len(outputs) - 2, True)
+    real, imag, *piles = m.g.loop(body, [start.real, start.imag, *stacked], count, reverse)
+    back = [front.index(d) for d in range(n)]
+    return Pair(real, imag), Pair(*(m.g.transpose(pile, back) for pile in piles)) if piles else None
+
+
+def _everywhere(m: Arithmetic, number: complex, shape: Shape) -> Pair:
+    return Pair(*(m.g.broadcast(m.number(part), shape) for part in (number.real, number.imag)))
+
+
+def _chosen(m: Arithmetic, truth: Node, x: Pair, y: Pair) -> Pair:
+    return Pair(m.where(truth, x.real, y.real), m.where(truth, x.imag, y.imag))
+
+
+def _along(m: Arithmetic, function: str, x: Pair, axis: Sequence[int], shape: Shape) -> Pair:
+    """The elements along axes combined in their order, by one of the rules."""
+    if not axis:
+        return x
+    rest = [d for d in range(len(x.shape)) if d not in axis]
+    kept, count = tuple(x.shape[d] for d in rest), math.prod(x.shape[d] for d in axis)
+    found = _everywhere(m, START[function], kept)
+    if count:
+        rows = Pair(*(m.g.reshape(m.g.transpose(part, (*axis, *rest)), (count, *kept)) for part in (x.real, x.imag)))
+
+        def turn(n: Arithmetic, is_first: Node, before: Pair, xs: Sequence[Pair]) -> tuple[Pair, Pair | None]:
+            after = RULES[function](n, before, *xs)
+            assert isinstance(after, Pair)
+            return after, None
+
+        found, _ = _through(m, turn, found, [rows], 0)
+    return Pair(*(m.g.reshape(part, shape) for part in (found.real, found.imag)))
+
+
+def _position(m: Arithmetic, name: str, x: Pair, shape: Shape, axis: int | None) -> Node:
+    """Where the first extreme element stands, or the first NaN."""
+    flat = x if axis is not None else Pair(*(m.g.reshape(part, (part.size,)) for part in (x.real, x.imag)))
+    place = axis or 0
+    one = tuple(1 if d == place else n for d, n in enumerate(flat.shape))
+    most = _along(m, name, flat, (place,), one)
+    same = m.both(m.test("equal", flat.real, most.real), m.test("equal", flat.imag, most.imag))
+    found = m.g.map("where", m.g.broadcast(_isnan(m, most), flat.shape), _isnan(m, flat), same, dtype=BOOL)
+    return m.g.reshape(m.g.pick("maximum", m.g.cast(found, np.dtype(np.int8)), place), shape)
+
+
+def _running_product(m: Arithmetic, x: Pair, axis: int, reverse: bool = False, exclusive: bool = False) -> Pair:
+    def turn(n: Arithmetic, is_first: Node, before: Pair, xs: Sequence[Pair]) -> tuple[Pair, Pair]:
+        after = _chosen(n, is_first, xs[0], _times(n, before, xs[0]))
+        return after, before if exclusive else after
+
+    return _kept(m, turn, 1.0, [x], axis, reverse)
+
+
+def _recurrence(m: Arithmetic, factors: Pair, terms: Pair, axis: int, reverse: bool = False) -> Pair:
+    def turn(n: Arithmetic, is_first: Node, before: Pair, xs: Sequence[Pair]) -> tuple[Pair, Pair]:
+        scaled = _times(n, xs[0], before)
+        after = _chosen(n, is_first, xs[1], Pair(n.add(scaled.real, xs[1].real), n.add(scaled.imag, xs[1].imag)))
+        return after, after
+
+    return _kept(m, turn, 0.0, [factors, terms], axis, reverse)
+
+
+def _kept(m: Arithmetic, turn: Turn, start: complex, arrays: Sequence[Pair], axis: int, reverse: bool) -> Pair:
+    shape = arrays[0].shape
+    if not shape[axis]:
+        return arrays[0]
+    _, kept = _through(m, turn, _everywhere(m, start, (*shape[:axis], *shape[axis + 1 :])), arrays, axis, reverse)
+    assert kept is not None
+    return kept
 
 
 # -- from an op to its nodes ---------------------------------------------------------------------------------------
@@ -393,6 +520,14 @@ def lower(
         return m.pair(args[0]) if result.dtype.kind == "c" else _truth(m, args[0])
     if op.name in OF_TRUTHS:
         return rule(g, result, *(_truth(m, x) for x in args), **attrs)
+    if op.name in COMBINED:
+        return _along(m, COMBINED[op.name], m.pair(args[0]), attrs["axis"], result.shape)
+    if op.name in PICKED:
+        return _position(m, PICKED[op.name], m.pair(args[0]), result.shape, attrs["axis"])
+    if op.name == "cumulative_prod":
+        return _running_product(m, m.pair(args[0]), **{k: v for k, v in attrs.items() if k != "dtype"})
+    if op.name == "recurrence":
+        return _recurrence(m, m.pair(args[0]), m.pair(args[1]), **attrs)
     if isinstance(op, Linear):
         found = _linear(m, op, rule, result, args, attrs)
         return found if result.dtype.kind == "c" else found.real  # a sum was asked for in real numbers
