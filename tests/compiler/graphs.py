@@ -1,9 +1,9 @@
 """Random graphs, as lines of source: functions of a few arrays that use every op which can be compiled.
 
 A graph is data (leaves, lines, results), so that it can be shrunk line by line, and printed as a script. It is built
-from a source of choices, which is a NumPy generator (the fuzzer) or hypothesis. Each line is run as it is added: what
-raises is left out, and what grows too large is brought back by `tanh`. How graphs are compiled and compared stands in
-`checking`.
+from a source of choices, which is a NumPy generator (the fuzzer) or hypothesis. Most are of float32 or float64; one in
+six is of float16 or of complex numbers. Each line is run as it is added: what raises is left out, and what grows too
+large is brought back. How graphs are compiled and compared stands in `checking`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,11 @@ SHAPES: list[tuple[int, ...]] = [
 LARGEST = 20_000
 """Elements of the largest array between."""
 TAME = 50.0
+TAMED = {"f": "bl.tanh({})", "c": "(lambda z: z / (1 + bl.abs(z)))({})"}
+"""What brings back numbers that are too large; tanh has poles among complex ones."""
 WILD = [math.nan, math.inf, -math.inf, 0.0, -0.0, 1e30, -1e30, 1e-30]
+
+COMMON, RARE = ["float32", "float64"], ["float16", "float16", "complex64", "complex128"]
 
 Integer = Callable[[int, int], int]
 """`integer(low, high)`: a choice from low to high, both included."""
@@ -47,11 +51,15 @@ class Leaf:
         rng = np.random.default_rng(self.seed)
         if self.dtype == "bool":
             return rng.random(shape) < 0.5
+        if self.dtype.startswith("complex"):
+            return np.asarray(rng.standard_normal(shape) + 1j * rng.standard_normal(shape), self.dtype)
         if not self.dtype.startswith("float"):
             return np.asarray(rng.integers(0 if self.dtype[0] == "u" else -9, 10, shape), self.dtype)
         found = np.asarray(rng.standard_normal(shape), self.dtype)
         if self.wild:
-            found = np.where(rng.random(shape) < 0.2, rng.choice(np.asarray(WILD, self.dtype), shape), found)
+            with np.errstate(over="ignore"):  # 1e30 is infinite in float16
+                wild = np.asarray(WILD).astype(self.dtype)
+            found = np.where(rng.random(shape) < 0.2, rng.choice(wild, shape), found)
         return found
 
 
@@ -69,7 +77,9 @@ class Line:
 
 @dataclass(frozen=True)
 class Graph:
-    """Values are numbered: leaves first, then lines. assigned: float leaves, and what becomes of them in a step."""
+    """Values are numbered: leaves first, then lines. assigned: leaves of floats or complex numbers, and what becomes of
+    them in a step.
+    """
 
     leaves: tuple[Leaf, ...]
     lines: tuple[Line, ...]
@@ -95,6 +105,10 @@ class Graph:
         return not any("while_loop" in line.text for line in self.lines)
 
     @property
+    def is_complex(self) -> bool:
+        return any(leaf.dtype.startswith("complex") for leaf in self.leaves)
+
+    @property
     def floats(self) -> tuple[int, ...]:
         """The leaves that gradients flow to."""
         return tuple(k for k, leaf in enumerate(self.leaves) if leaf.dtype.startswith("float"))
@@ -108,8 +122,9 @@ class Builder:
 
     def __init__(self, integer: Integer) -> None:
         self.integer = integer
-        self.dtype = self.choice(["float32", "float64"])
-        self.wild = self.chance(8)
+        self.dtype = self.choice(RARE if self.chance(17) else COMMON)
+        self.inexact = "fc" if self.dtype.startswith("complex") else "f"
+        self.wild = self.inexact == "f" and self.chance(8)  # infinite complex numbers may be lost to NaN
         self.leaves: list[Leaf] = []
         self.lines: list[Line] = []
         self.values: list[Any] = []
@@ -123,7 +138,8 @@ class Builder:
         return self.integer(1, 100) <= percent
 
     def pick(self, good: Callable[[Any], bool] = lambda v: True, exact: bool = False, kinds: str = "f") -> int:
-        """The number of a value; younger ones are likelier."""
+        """The number of a value; younger ones are likelier. Where floats are asked for, complex numbers do as well."""
+        kinds = kinds.replace("f", self.inexact)
         found = [
             k
             for k, v in enumerate(self.values)
@@ -178,19 +194,19 @@ class Builder:
         names = {f"v{a}": self.values[a] for a in args}
         try:
             value = self._run(text, args, names)
-            if value.dtype.kind == "f" and value.size:
+            if value.dtype.kind in "fc" and value.size:
                 data = np.abs(np.asarray(value.data))
                 if not self.wild and not np.all(np.isfinite(data)):
                     raise NothingFitsError
                 peak = float(np.max(data, initial=0.0, where=np.isfinite(data)))
                 if peak > TAME:
-                    text, exact = f"bl.tanh({text})", False
+                    text, exact = TAMED[value.dtype.kind].format(text), False
                     value = self._run(text, args, names)
         except (BacklitError, BacklitWarning, RuntimeWarning, IndexError, ValueError) as error:
             raise NothingFitsError from error
         if value.size > LARGEST:
             raise NothingFitsError
-        self.lines.append(Line(text, args, exact or value.dtype.kind != "f"))
+        self.lines.append(Line(text, args, exact or value.dtype.kind not in "fc"))
         self.values.append(value)
 
     def _run(self, text: str, args: Sequence[int], names: dict[str, Any]) -> Any:
@@ -207,7 +223,7 @@ def build(integer: Integer, lines: int | None = None) -> Graph:
     b = Builder(integer)
     count = 2 + integer(0, 3)
     for k in range(count):
-        b.leaf(b.choice(SHAPES), b.dtype if k == 0 or b.chance(75) else b.choice(["float32", "float64"]))
+        b.leaf(b.choice(SHAPES), b.dtype if k == 0 or b.chance(75) else b.choice(COMMON))
     if b.chance(50):
         b.leaf(b.choice(SHAPES), b.choice(["int64", "int32", "uint8", "int8"]))
     if b.chance(25):
@@ -227,7 +243,10 @@ def build(integer: Integer, lines: int | None = None) -> Graph:
         same = [
             j
             for j, v in enumerate(b.values)
-            if leaf.dtype.startswith("float") and v.shape == leaf.shape and v.dtype.name == leaf.dtype and j != k
+            if leaf.dtype.startswith(("float", "complex"))
+            and v.shape == leaf.shape
+            and v.dtype.name == leaf.dtype
+            and j != k
         ]
         if same and b.chance(70):
             assigned.append((k, b.choice(same)))
@@ -358,8 +377,8 @@ def booleans(b: Builder) -> None:
 @rule(3)
 def casts(b: Builder) -> None:
     k = b.pick(kinds="fiub")
-    if b.values[k].dtype.kind == "f":
-        b.add(f"bl.astype({{0}}, bl.{b.choice(['float32', 'float64', b.dtype])})", k)
+    if b.values[k].dtype.kind in "fc":
+        b.add(f"bl.astype({{0}}, bl.{b.choice([*COMMON, b.dtype])})", k)
     else:
         want = b.choice([b.dtype, b.dtype, "float64", "int64", "int32", "uint8"])
         b.add(f"bl.astype({{0}}, bl.{want})", k, exact=None)
@@ -572,7 +591,7 @@ def reductions(b: Builder) -> None:
 def counts(b: Builder) -> None:
     k = b.pick(exact=True, kinds="fiub")
     what = b.choice(["any", "all", "count_nonzero", "argmax", "argmin", "max", "min", "sum"])
-    if what in ("sum", "max", "min") and b.values[k].dtype.kind in "fb":
+    if what in ("sum", "max", "min") and b.values[k].dtype.kind in "fcb":
         what = "argmax"
     if what in ("argmax", "argmin"):
         axis = None if b.chance(30) else b.axis(k)
@@ -629,6 +648,16 @@ def products(b: Builder) -> None:
         b.add("bl.tensordot({0}, {1}, axes=1)", a, c)
 
 
+@rule(6)
+def complexes(b: Builder) -> None:
+    kinds = [
+        "bl.conj({0})", "bl.real({0})", "bl.imag({0})", "bl.abs({0})", "bl.sign({0})", "{0} * 1j", "{0} / (2 - 1j)",
+        "bl.exp({0} * 1j)", "bl.conj({0}) * {0}", "bl.astype(bl.real({0}), {0}.dtype) + {0}", "bl.sqrt({0})",
+        "bl.log({0} + 0.3)", "bl.pow({0} + 0.5j, 1.5)", "{0} ** 3", "({0} + 0.7) ** -2", "bl.prod(bl.tanh({0} * 0.3))",
+    ]  # fmt: skip
+    b.add(b.choice(kinds), b.pick(kinds="c"), exact=None)
+
+
 @rule(2)
 def random(b: Builder) -> None:
     k = b.pick(lambda v: v.size <= 1000)
@@ -648,16 +677,18 @@ def _body(b: Builder, carry: str, shape: tuple[int, ...], others: Sequence[str])
         kinds = [
             f"bl.sin({text})", f"{text} * 0.5 + {other}", f"{text} * {other}", f"bl.tanh({text} + {other})",
             f"bl.where({other} > 0.1, {text}, {other} - {text})", f"bl.maximum({text} * 0.7, {other})",
-            f"bl.sqrt({text} * {text} + 0.1)", f"{text} - bl.mean({text} * {other})", f"bl.exp(-bl.abs({text}))",
+            f"bl.sqrt({text} * {text} + 0.1)", f"{text} - bl.mean({text} * {other})",
+            f"bl.exp(-bl.abs({text}))" + (f" * {carry}" if b.inexact == "fc" else ""),
             f"bl.cond(bl.sum({text}) > 0.2, lambda u: u * 0.5, lambda u: u - {other}, {text})",
             f"bl.fori_loop(0, {b.integer(1, 3)}, lambda j, u: bl.cos(u) * 0.8 + {other}, {text})",
         ]  # fmt: skip
         if shape and 0 not in shape:
             kinds += [
-                f"bl.flip({text}, axis=-1)", f"bl.softmax({text}, axis=0)", f"bl.roll({text}, 1, axis=0) + {text}",
+                f"bl.flip({text}, axis=-1)", f"bl.roll({text}, 1, axis=0) + {text}",
                 f"bl.cumulative_sum({text}, axis=-1) * 0.2", f"{text}.at[-1].add(0.5)", f"{text} * {carry}[..., :1]",
                 f"bl.scan(lambda p, q: (p * 0.5 + q, p), {text}[0] * 1.0, {text})[1]",
             ]  # fmt: skip
+            kinds += [f"bl.softmax({text}, axis=0)"] if b.inexact == "f" else []  # not for complex numbers
             if len(shape) > 1 and shape[-1] == shape[-2]:
                 kinds += [f"{text} @ {carry} * 0.3", f"{text}.mT @ {carry}"]
         text = f"({b.choice(kinds)})"

@@ -3,7 +3,8 @@
 Two correct ways to compute the same thing differ by rounding, and how much that is depends on the function: where it
 cancels or saturates, a last place between becomes a fifth digit at the end. So it is not guessed but measured, by
 Monte Carlo arithmetic (D. S. Parker, "Monte Carlo Arithmetic", UCLA 1997): the trace is run op by op, each result is
-disturbed by up to a unit in its last place, and sums by as much as another order may change them. The spread of a few
+disturbed by up to a unit in its last place, and sums by as much as another order may change them. A complex number is
+disturbed by a last place of its size, in both parts: no more is promised of a product of parts. The spread of a few
 such runs is what rounding does to each number. It is the trace that is run, and not the function, as only there the ops
 of the derivatives are ops like all others, and compute with numbers that were disturbed.
 """
@@ -29,8 +30,8 @@ FIRST, MORE = 4, 40
 """How many runs are made at first, and how many more before a difference is believed."""
 
 EXACT = {
-    "abs", "ceil", "clip", "conj", "copysign", "floor", "identity", "max", "maximum", "min", "minimum", "negative",
-    "positive", "real", "relu", "round", "sign", "stop_gradient", "trunc", "where", "one_hot",
+    "abs", "ceil", "clip", "conj", "copysign", "floor", "identity", "imag", "max", "maximum", "min", "minimum",
+    "negative", "positive", "real", "relu", "round", "sign", "stop_gradient", "trunc", "where", "one_hot",
 }  # fmt: skip
 """Ops whose results are numbers that went in, or whole. So are those of linear ops that only move."""
 CANCELS = {"gelu", "logaddexp"}
@@ -129,7 +130,7 @@ class Rounded:
         assert op is not None
         dtype = dtype_of(value._data)
         y = np.asarray(op.evaluate(*inputs, **attrs)).astype(dtype, copy=False)
-        if dtype.kind != "f" or op.name in EXACT or not y.size:
+        if dtype.kind not in "fc" or (op.name in EXACT and not _is_rounded(op.name, inputs)) or not y.size:
             return y
         eps = np.finfo(dtype).eps
         size = np.abs(y)
@@ -143,14 +144,28 @@ class Rounded:
         elif op.name in CANCELS:
             for x in inputs:
                 size = np.maximum(size, np.abs(x))
+        elif op.name == "log1p" and dtype.kind == "c":
+            size = size + 1.0  # NumPy's is the logarithm of 1 + x, rounded
+        elif op.name == "pow" and dtype.kind == "c":
+            size = size * (1.0 + np.abs(inputs[1] * np.log(np.where(inputs[0] == 0, 1, inputs[0]).astype(dtype))))
         elif isinstance(op, Linear) and op.name not in ("outer", "astype"):
             return y  # moved only
-        wobble = self.rng.uniform(-1.0, 1.0, y.shape) * np.where(np.isfinite(size), size, 0.0)
+        size = np.where(size > 0, np.maximum(size, np.finfo(dtype).tiny), size)  # subnormal numbers have fewer digits
+        wobble = self._wobble(y) * np.where(np.isfinite(size), size, 0.0)
         return np.asarray(y + wobble * eps).astype(dtype, copy=False)
+
+    def _wobble(self, y: Any) -> Any:
+        wobble = self.rng.uniform(-1.0, 1.0, y.shape)
+        return wobble + 1j * self.rng.uniform(-1.0, 1.0, y.shape) if y.dtype.kind == "c" else wobble
+
+
+def _is_rounded(name: str, inputs: Sequence[Any]) -> bool:
+    """Whether an op that is exact for real numbers is not for these."""
+    return name in ("abs", "sign") and inputs[0].dtype.kind == "c"
 
 
 def _magnitude(x: Any) -> Any:
-    return np.abs(x) if x.dtype.kind == "f" else x
+    return np.abs(x) if x.dtype.kind in "fc" else x
 
 
 # -- judging -----------------------------------------------------------------------------------------------------
@@ -167,7 +182,7 @@ def difference(eager: Sequence[Any], compiled: Sequence[Any], rounded: Runs) -> 
     for k, (a, b) in enumerate(zip(eager, compiled, strict=True)):
         if a.shape != b.shape or a.dtype != b.dtype:
             return f"result {k}: {a.dtype}{a.shape} and {b.dtype}{b.shape}"
-        if a.dtype.kind != "f":
+        if a.dtype.kind not in "fc":
             if not np.array_equal(a, b):
                 return f"result {k}: {a} and {b}"
             continue
@@ -208,7 +223,7 @@ def _distance(a: Any, b: Any) -> Any:
     """How far apart; infinite where one is NaN and the other is not, or where they are not the same infinity."""
     with np.errstate(all="ignore"):
         same = (a == b) | (np.isnan(a) & np.isnan(b))
-        apart = np.abs(a.astype(np.float64) - b)
+        apart = np.abs(a.astype(np.result_type(a, np.float64)) - b)
     return np.where(same, 0.0, np.where(np.isfinite(apart), apart, np.inf))
 
 

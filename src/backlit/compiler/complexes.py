@@ -531,6 +531,8 @@ def lower(
     if isinstance(op, Linear):
         found = _linear(m, op, rule, result, args, attrs)
         return found if result.dtype.kind == "c" else found.real  # a sum was asked for in real numbers
+    if not any(isinstance(x, Pair) for x in args):  # real numbers, asked for in a complex dtype
+        return m.pair(rule(g, Abstract(result.shape, m.dtype), *args, **{**attrs, "dtype": m.dtype}))
     assert g.origin is not None
     raise GraphError(
         f"compile: {op.name} of complex numbers cannot be compiled: {describe(g.origin)}. "
