@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import backlit as bl
+from backlit.compiler.control import CHECKPOINTS, checkpoint_memory
 from backlit.core.errors import DomainError, GraphError, IndexingError, ShapeError
 
 X = np.linspace(-1.0, 1.5, 23)
@@ -225,10 +226,46 @@ def test_a_position_outside_is_an_error_that_assigns_nothing() -> None:
         bl.compile(lambda x: x[np.array([1, 7])])(np.ones(5))
 
 
-def test_memory_of_checkpoints_is_told_beforehand() -> None:
-    from backlit.compiler.control import checkpoint_memory
+# -- checkpoints --------------------------------------------------------------------------------------------------
 
+
+@pytest.mark.parametrize("checkpoint", ["sqrt", "binomial"])
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("turns", [1, 2, 5, 9, 17, 61, 131])
+def test_any_number_of_turns_is_cut_into_stretches(turns, reverse, checkpoint) -> None:
+    x = np.linspace(-1.0, 1.5, turns)
+
+    def slopes(kept):
+        return bl.compile(bl.grad(lambda a, x: powers(a, x, checkpoint=kept, reverse=reverse), argnums=(0, 1)))(
+            np.float64(0.7), x
+        )
+
+    for found, whole in zip(slopes(checkpoint), slopes("none"), strict=True):
+        np.testing.assert_allclose(found.data, whole.data, rtol=1e-11)
+
+
+def arena_of(turns, checkpoint) -> int:
+    def f(a):
+        return bl.fori_loop(0, turns, lambda i, c: (bl.sin(c[0]) + c[1], c[0] * 0.5), (a, a), checkpoint=checkpoint)[0]
+
+    compiled = bl.compile(bl.grad(f))
+    compiled(np.float64(0.7))
+    return compiled.entries[0].program.arena_bytes
+
+
+def test_memory_of_checkpoints_is_told_beforehand() -> None:
     carry = np.zeros(9)
     assert checkpoint_memory(carry, 10_000) == 720_000
-    assert checkpoint_memory(carry, 10_000, "sqrt") < checkpoint_memory(carry, 10_000) / 40
-    assert checkpoint_memory(carry, 10_000, "binomial") < checkpoint_memory(carry, 10_000, "sqrt")
+    assert checkpoint_memory(carry, 10_000, "sqrt") == 72 * 2 * 100
+    for turns in (10**3, 10**6, 10**6 + 3, 10**7):
+        assert checkpoint_memory(carry, turns, "sqrt") < 72 * 2.1 * turns ** (1 / 2)
+        assert checkpoint_memory(carry, turns, "binomial") < 72 * 3.2 * turns ** (1 / 3)
+    for turns in range(1, 200):
+        every, some, few = (checkpoint_memory(carry, turns, kept) for kept in CHECKPOINTS)
+        assert every >= some >= few
+
+
+@pytest.mark.parametrize("checkpoint", ["none", "sqrt", "binomial"])
+def test_memory_of_checkpoints_is_what_was_told(checkpoint) -> None:
+    told = checkpoint_memory((0.0, 0.0), 100_003, checkpoint)
+    assert told <= arena_of(100_003, checkpoint) < told + 2_000  # and a line of a cache for each number beside
