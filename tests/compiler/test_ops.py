@@ -273,3 +273,16 @@ def test_products_of_matrices_of_every_dtype(name: str) -> None:
             assert (units_apart(eager, compiled) <= 1).all()
         else:
             assert np.array_equal(compiled, eager)
+
+
+def test_many_numbers_of_float16_are_added_in_float32_and_rounded_once() -> None:
+    x = np.random.default_rng(0).standard_normal((97, 130)).astype(np.float16)
+    for f, exact in (
+        (lambda x: x.sum(), x.astype(float).sum()),
+        (lambda x: x.sum(axis=1), x.astype(float).sum(1)),
+        (lambda x: (x * 0 + 1).sum(), 97.0 * 130),
+        (lambda x: (1 + x / 64)[0].prod(), (1 + x / np.float16(64))[0].astype(float).prod()),
+    ):
+        found = np.asarray(compile(f)(x).data)
+        assert found.dtype == np.float16
+        assert (units_apart(found, np.asarray(exact, np.float16)) <= 1).all()

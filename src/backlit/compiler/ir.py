@@ -34,6 +34,7 @@ Dtype = np.dtype[Any]
 Rows = tuple[tuple[int, ...], ...]
 """Of a view: for each axis of what is viewed, by how much each index of the view moves along it."""
 BOOL, INT64, FLOAT64 = np.dtype(bool), np.dtype(np.int64), np.dtype(np.float64)
+HALF, SINGLE = np.dtype(np.float16), np.dtype(np.float32)
 
 
 class Node:
@@ -320,7 +321,11 @@ class Graph:
     # -- combining ----------------------------------------------------------------------------------------------
 
     def reduce(self, function: str, x: Node, axes: Sequence[int], keepdims: bool = False) -> Node:
-        """function: add, multiply, maximum, minimum, and, or; x has the dtype in which it is combined."""
+        """function: add, multiply, maximum, minimum, and, or; x has the dtype in which it is combined. float16 is added
+        and multiplied in float32 and rounded once, as by NumPy.
+        """
+        if axes and x.dtype == HALF and function in ("add", "multiply"):
+            return self.cast(self.reduce(function, self.cast(x, SINGLE), axes, keepdims), HALF)
         axes = tuple(sorted(axes))
         kept = tuple(n for d, n in enumerate(x.shape) if d not in axes)
         found = x if not axes else self._reduced(function, x, axes, kept)
