@@ -21,6 +21,8 @@ HOWS = ("values", "gradients", "second", "forward", "step", "each", "learn")
 forward mode. Steps that assign variables: by plain calls and by `repeat`; by `each`; with an optimizer and its memory.
 """
 TURNS = 3
+FAINT = 2.0**-30
+"""A gradient for what has no other: as small as eps, so that Adam divides by the root of next to nothing."""
 OPTIMIZERS: list[Callable[[Any], Any]] = [
     lambda p: optim.SGD(p, lr=0.1),
     lambda p: optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True),
@@ -164,7 +166,7 @@ class Step:
         outputs = self.function(*values)
         loss = weighted(outputs)
         if self.optimizer is not None:  # each has a gradient then; zero and none are not the same to an optimizer
-            loss = loss + weighted(self.learned) * 0.125
+            loss = loss + weighted(self.learned) * FAINT
         with suppress(GraphError):  # no gradient may flow
             bl.asarray(loss).backward()
         with bl.no_grad():

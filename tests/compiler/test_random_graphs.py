@@ -15,8 +15,9 @@ from hypothesis import given, settings
 
 import backlit as bl
 from backlit.compiler import ir, straight
+from backlit.ops.powers import SQRT
 from backlit.ops.trigonometry import TANH
-from tests.compiler.checking import HOWS, check, numbers, reachable, runnable
+from tests.compiler.checking import HOWS, OPTIMIZERS, check, numbers, reachable, runnable
 from tests.compiler.graphs import Graph, Leaf, Line, from_seed, graphs, shrunk
 from tests.compiler.rounding import FACTOR, Rounded
 from tests.fuzz import Case, check_case, drawn
@@ -115,6 +116,7 @@ def test_the_graphs_reach_every_shape_and_most_ops() -> None:
     shapes = {leaf.shape for graph in found for leaf in graph.leaves}
     assert {(), (0,), (1,), (7,), (33,), (1000,)} <= shapes
     text = "\n".join(graph.source() for graph in found)
+    assert {"float16", "complex64", "complex128"} <= {leaf.dtype for graph in found for leaf in graph.leaves}
     names = "matmul take_along_axis .at[ cumulative_sum softmax concat where argm pad scan fori_loop while_loop cond"
     for name in [*names.split(), "binomial", "reverse=True", ".mT @", "random"]:
         assert name in text, name
@@ -253,6 +255,26 @@ def test_a_mistake_in_the_last_places_of_a_function_that_is_well_behaved_is_foun
     monkeypatch.setattr(TANH, "lower", lower)
     for how in HOWS:
         assert "off by" in check(graph, how), how
+
+
+ADAMS = [k for k, made in enumerate(OPTIMIZERS) if "Adam" in repr(made([bl.Parameter(1.0)]))]
+
+
+@pytest.mark.parametrize("which", ADAMS)
+def test_a_mistake_in_the_root_that_adam_divides_by_is_found(which: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = (Line("bl.tanh({0})", (0,), False), Line("bl.sum(bl.softmax({0}))", (1,), False))  # of the sum: noise
+    graphs = [
+        Graph((Leaf((3, 4), name, which + k * len(OPTIMIZERS)),), lines, (output,))
+        for k, (name, output) in enumerate([("float64", 1), ("float32", 2), ("float64", 2)])
+    ]
+    assert [check(graph, "learn") for graph in graphs] == ["", "", ""]
+
+    def lower(g: Any, result: Any, x: Any) -> Any:
+        y = g.map("sqrt", x)
+        return g.map("multiply", y, g.broadcast(g.number(1.00001, y.dtype), y.shape))
+
+    monkeypatch.setattr(SQRT, "lower", lower)
+    assert "off by" in check(graphs[0], "learn")
 
 
 def test_nan_for_a_number_is_a_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
