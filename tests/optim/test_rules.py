@@ -58,6 +58,14 @@ def starts(dtype):
 
 
 @every_rule
+@pytest.mark.parametrize("shape", [(0,), (0, 3), (3, 0)])
+def test_a_parameter_of_no_numbers_stays_one(name, shape):
+    (x, p), _ = walk(RULES[name](0.1), [np.ones(shape), np.ones(2)], slope, 2)
+    assert x.shape == shape
+    assert np.all(np.isfinite(p))
+
+
+@every_rule
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_parameters_and_memory_keep_their_dtype(name, dtype):
     rule = RULES[name](0.01)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -128,17 +129,14 @@ def _remembered(g: Any, memory: Any, weight: Any, least: float) -> tuple[Any, An
 
 
 def _mean(x: Any, axis: int) -> Any:
-    return SUM(x, axis=(axis % len(x.shape),), keepdims=True) / x.shape[axis]
+    return SUM(x, axis=(axis % len(x.shape),), keepdims=True) / max(x.shape[axis], 1)
 
 
 def _rms(x: Any) -> Any:
     shape = shape_of(x)
     if not shape:
         return root(SQUARE(x))
-    count = 1
-    for length in shape:
-        count *= length
-    return root(SUM(SQUARE(x), axis=tuple(range(len(shape)))) / count)
+    return root(SUM(SQUARE(x), axis=tuple(range(len(shape)))) / max(math.prod(shape), 1))  # of nothing: 0
 
 
 def _from_factors(memory: Any, index: tuple[int, ...]) -> str:
