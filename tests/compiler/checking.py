@@ -32,6 +32,10 @@ OPTIMIZERS: list[Callable[[Any], Any]] = [
     lambda p: optim.AdamW(p, lr=0.01, weight_decay=0.1),
     lambda p: optim.RMSprop(p, lr=0.01, eps=1e-3),
     lambda p: optim.Adagrad(p, lr=0.1, eps=1e-3),
+    lambda p: optim.NAdam(p, lr=0.01),
+    lambda p: optim.Adadelta(p, lr=0.1),
+    lambda p: optim.Adafactor(p, lr=0.01),
+    lambda p: optim.Lion(p, lr=0.01),
     lambda p: optim.Optimizer(
         p, lambda lr: optim.chain(optim.clip_by_norm(0.5), optim.sgd(lr), optim.ema(0.9)), lr=0.1
     ),
