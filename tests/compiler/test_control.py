@@ -1,5 +1,7 @@
 """Loops and branches inside compiled functions, their derivatives, and calls for many turns at once."""
 
+import time
+
 import numpy as np
 import pytest
 
@@ -224,6 +226,15 @@ def test_a_position_outside_is_an_error_that_assigns_nothing() -> None:
     assert np.array_equal(table.data, before)
     with pytest.raises(IndexingError, match="position 7"):
         bl.compile(lambda x: x[np.array([1, 7])])(np.ones(5))
+
+
+def test_functions_of_what_is_carried_compile_in_time_whatever_the_number_of_turns() -> None:
+    def f(x):  # LLVM walked every path through them, looking for a checksum, where turns are a multiple of 8
+        return bl.fori_loop(0, 16, lambda i, c: bl.sin(bl.sin(bl.sin(c))), x)
+
+    start = time.process_time()
+    assert bl.compile(f)(np.float64(0.3)).data == pytest.approx(f(bl.Value(0.3)).data, rel=1e-13)
+    assert time.process_time() - start < 10
 
 
 # -- checkpoints --------------------------------------------------------------------------------------------------

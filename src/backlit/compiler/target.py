@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -81,6 +82,25 @@ def _initialize(native: bool) -> None:
     else:
         llvm.initialize_all_targets()
         llvm.initialize_all_asmprinters()
+    with _lock:
+        _leave_out_checksums()
+
+
+_lock = threading.Lock()
+
+
+@cache
+def _leave_out_checksums() -> None:
+    """Tell LLVM not to look for loops that compute a checksum (CRC), which it does since version 21.
+
+    There are none here, and it walks every path from a result back to what a loop carries: two sines one after the
+    other in a loop of a multiple of 8 turns took it minutes (`HashRecognize`, LLVM 22).
+    """
+    import llvmlite.binding as llvm
+
+    version = llvm.llvm_version_info[0]
+    if version >= 21:  # an option that LLVM does not know, or is told twice, ends the process
+        llvm.set_option("", "-disable-loop-idiom-" + ("hashrecognize" if version >= 22 else "all"))
 
 
 _LINUX_X86 = "x86_64-unknown-linux-gnu"
