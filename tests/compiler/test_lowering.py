@@ -64,18 +64,6 @@ def test_a_users_op_that_does_not_say_how_is_refused_also_under_a_known_name() -
 
 
 @pytest.mark.parametrize(
-    ("f", "arguments", "text"),
-    [
-        (lambda a: bl.prod(a * 1j), (np.ones(2),), r"prod of complex numbers cannot be compiled: .*test_lowering\.py"),
-        (bl.max, (np.ones(2, complex),), "max of complex numbers cannot be compiled: .*as two arrays"),
-    ],
-)
-def test_what_cannot_be_compiled_says_so(f: Any, arguments: Any, text: str) -> None:
-    with pytest.raises(GraphError, match=text):
-        bl.compile(f)(*arguments)
-
-
-@pytest.mark.parametrize(
     ("f", "text"),
     [
         (lambda a: a[a > 0], r"x\[mask\] .*test_lowering\.py.*\n.*where\(mask, x, 0\)"),

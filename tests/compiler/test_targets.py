@@ -44,7 +44,8 @@ def _converted(x: np.ndarray, name: str, have: str, want: str, dtype: str) -> np
     text = CONVERSION.format(
         declares=declares, functions=halves.CONVERSIONS, skip=x.nbytes, have=have, want=want, name=name
     )
-    jit.Machine(text).entry(memory.ctypes.data, x.size)
+    machine = jit.Machine(text)
+    machine.entry(memory.ctypes.data, x.size)
     return memory[x.nbytes :].view(dtype)
 
 
