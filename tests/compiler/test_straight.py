@@ -224,7 +224,7 @@ def test_a_batch_of_copies_is_computed_copy_beside_copy(n: int) -> None:
     np.testing.assert_allclose(compiled(w).data, copies(n)(bl.Value(w)).data, rtol=1e-12)
     program = compiled.entries[0].program
     (note,) = program.notes
-    assert all(unit.kind == STRAIGHT for unit in jit.units(program.machine.source.text)), "LLVM does not look for vectors"
+    assert all(unit.kind == STRAIGHT for unit in jit.units(program.machine.source.text)), "LLVM looks for none"
     if host().lanes_bytes < 64:
         return  # where vectors are shorter, more of them are computed alone
     assert "call double @bl." not in note.text
