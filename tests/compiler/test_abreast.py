@@ -73,12 +73,12 @@ def test_a_sum_goes_to_several_vectors_and_the_last_one_is_partial() -> None:
   %s = fadd reassoc contract double %now, %v
 """
     zero = "0x0000000000000000"
-    text = _written(body, Fold("double", zero, zero, "%now", "%s"), 1001)
+    text = _written(body, Fold("double", zero, zero, "%now", "%v", "%s", 1), 1001)
     assert len(re.findall("phi <8 x double>", text)) == 4
     assert text.count("masked.load.v8f64") == 1
     assert "select <8 x i1> <i1 1, i1 0," in text
-    with pytest.raises(NotVectors):  # a number that is told of in each turn
-        _inner(body.replace("%now, %v", "%now, %now"), Fold("double", zero, zero, "%now", "%s"))
+    with pytest.raises(NotVectors):  # it takes up something else, too
+        _inner(body.replace("%now, %v", "%now, %w"), Fold("double", zero, zero, "%now", "%v", "%s", 1))
 
 
 @pytest.mark.parametrize("dtype", ["bool", "int8", "int64", "uint16", "float16", "float32", "float64"])
@@ -94,6 +94,7 @@ def test_all_lengths(n: int, dtype: str) -> None:
             bl.flip(y, axis=1),
             bl.any(x > y, axis=1),
             bl.max(wide, axis=1),
+            bl.max(y, axis=1) if dtype != "bool" else bl.all(y, axis=1),
             bl.sum(wide, axis=0),
             bl.sum(wide * wide),
             wide[:, ::2] + bl.arange(len(range(0, n, 2)), dtype=bl.float64),

@@ -186,14 +186,14 @@ class _Loop:
         total = w.let(f"extractelement {kind} {total}, i64 0")
         if fold.start == fold.nothing:
             return total
-        names = {fold.now: fold.start, self.inner.term: total}
+        names = {fold.now: fold.start, fold.term: total}
         for name, words in self.inner.joining:
             names[name] = w.let("".join(names.get(word, word) for word in words))
         return names[fold.following]
 
     def _joined(self, fold: Fold, a: str, b: str) -> str:
         vector = _Vector(self, {}, 0, self.lanes)
-        vector.names = {fold.now: a, self.inner.term: b}
+        vector.names = {fold.now: a, fold.term: b}
         vector.take(self.inner.joining)
         return vector.names[fold.following]
 

@@ -32,14 +32,17 @@ Form = dict[str, int]
 @dataclass
 class Fold:
     """A value that is carried through the turns by what is associative: its type, what it is at first, what changes
-    nothing, its name within a turn, and after it.
+    nothing; its name within a turn, the name of what is taken up, and that of what it is after it. lines: how many of
+    the last instructions of a turn take it up.
     """
 
     kind: str
     start: str
     nothing: str
     now: str
+    term: str
     following: str
+    lines: int
 
 
 @dataclass
@@ -62,7 +65,7 @@ class Inner:
     """The body of a loop, and what each of its instructions depends on. Raises NotVectors.
 
     once: instructions that are the same in every turn. indices: those that count turns, or say where something stands
-    in memory. lines: all others, in words. joining: of these, what takes up a turn's `term` into what is folded.
+    in memory. lines: all others, in words. joining: of these, what takes a turn's term up into what is folded.
     """
 
     def __init__(self, turns: Turns, body: Sequence[str], fold: Fold | None = None) -> None:
@@ -71,7 +74,6 @@ class Inner:
         self.indices: list[tuple[str, str]] = []
         self.lines: list[Line] = []
         self.joining: list[Line] = []
-        self.term = ""
         self.forms: dict[str, Form] = {turns.counter: {turns.counter: 1}}
         self.places: dict[str, tuple[str, str, Form]] = {}  # pointers: where they begin, elements, how many
         self.varying: set[str] = {fold.now} if fold else set()
@@ -206,15 +208,10 @@ class Inner:
             if not self._written:
                 raise NotVectors
             return
-        mine = {self.fold.now}
-        terms: set[str] = set()
-        for name, words in self.lines:
-            if mine.intersection(words):
-                if words[0] in ("load", "store"):
-                    raise NotVectors
-                terms |= {word for word in words if word[:1] == "%"} - mine
-                mine.add(name)
-                self.joining.append((name, words))
-        if self.fold.following not in mine or len(terms) != 1:
+        self.joining = self.lines[len(self.lines) - self.fold.lines :]
+        own = {name for name, _ in self.joining}
+        known = {self.fold.now, self.fold.term, *own}
+        if self.fold.following not in own or not self.fold.term.startswith("%"):
             raise NotVectors
-        (self.term,) = terms
+        if any(word.startswith("%") and word not in known for _, words in self.joining for word in words):
+            raise NotVectors

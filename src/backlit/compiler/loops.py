@@ -6,6 +6,7 @@ An index is an affine function of loop counters, so movement costs nothing: it o
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -310,13 +311,12 @@ def check(schedule: Schedule, positions: Node, length: int, code: int, target: T
     w = Writer(schedule, "NAME", target)
     loops, index = counters(positions.shape)
 
-    def step(now: str) -> str:
-        raw = w.element(positions, index)
-        at = w.let(f"add i64 {raw}, {length}")
-        bad = w.let(f"icmp uge i64 {at}, {2 * length}")
-        return w.let(f"or i1 {now}, {bad}")
+    def outside() -> str:
+        at = w.let(f"add i64 {w.element(positions, index)}, {length}")
+        return w.let(f"icmp uge i64 {at}, {2 * length}")
 
-    found = _through(w, loops, "i1", "false", step, "false")
+    step = _Fold(w, outside, lambda now, bad: w.let(f"or i1 {now}, {bad}"), "false")
+    found = _through(w, loops, "i1", "false", step)
     old = w.let("load i64, ptr %status")
     w.put(f"  store i64 {w.let(f'select i1 {found}, i64 {code}, i64 {old}')}, ptr %status")
     w.extra = ["ptr %status"]
@@ -466,28 +466,36 @@ def _folded(
     w: Writer, node: Node, x: Node, index: Sequence[Affine], inner: Sequence[tuple[str, int]], offset: Affine
 ) -> None:
     """A reduction in a register, through all loops."""
-    function = node.attrs[0]
-    kind = register(x.dtype)
-    start = _start(w, node, x, index)
-    wide = kind
-    nothing = _start(w, node, x, index)
-    total = _through(
-        w, inner, wide, start, lambda now: _joined(w, function, now, w.element(x, index), x, loose=True), nothing
+    function, nothing = node.attrs[0], _start(w, node, x, index)
+    step = _Fold(
+        w, lambda: w.element(x, index), lambda now, term: _joined(w, function, now, term, x, loose=True), nothing
     )
-    w.store(node, offset, total)
+    w.store(node, offset, _through(w, inner, register(x.dtype), nothing, step))
 
 
-def _through(
-    w: Writer,
-    loops: Sequence[tuple[str, int]],
-    kind: str,
-    start: str,
-    step: Callable[[str], str],
-    nothing: str | None = None,
-) -> str:
-    """A value carried through nested loops. nothing: what a step leaves the other as it is, if steps can be taken in
-    any order.
+@dataclass
+class _Fold:
+    """A step that may be taken in any order: what each turn computes by itself, and how it is taken up. nothing: what
+    is taken up without a trace.
     """
+
+    writer: Writer
+    term: Callable[[], str]
+    join: Callable[[str, str], str]
+    nothing: str
+
+    def __call__(self, now: str) -> str:
+        self.name = self.term()
+        self.mark = len(self.writer.lines)
+        return self.join(now, self.name)
+
+    def fold(self, kind: str, start: str, now: str, result: str) -> Fold:
+        """What `inner` is told of the step that was just written."""
+        return Fold(kind, start, self.nothing, now, self.name, result, len(self.writer.lines) - self.mark)
+
+
+def _through(w: Writer, loops: Sequence[tuple[str, int]], kind: str, start: str, step: Callable[[str], str]) -> str:
+    """A value carried through nested loops."""
     if not loops:
         return step(start)
     (counter, count), rest = loops[0], loops[1:]
@@ -499,9 +507,9 @@ def _through(
     at = len(w.lines)
     w.put("")
     w.put("")
-    result = _through(w, rest, kind, now, step, nothing)
-    if not rest and nothing is not None:
-        fold = Fold(kind, start, nothing, now, result)
+    result = _through(w, rest, kind, now, step)
+    if not rest and isinstance(step, _Fold):
+        fold = step.fold(kind, start, now, result)
         found = w.on_vectors(mark, before, Turns(counter, count), w.lines[at + 2 :], fold)
         if found is not None:
             return found
