@@ -105,3 +105,10 @@ def test_the_first_of_a_recurrence_is_its_term_whatever_the_factor(factors: list
     got, wanted = bl.compile(f)(np.array(factors), terms).data, f(bl.Value(factors), bl.Value(terms)).data
     assert np.array_equal(got, wanted, equal_nan=True)
     assert np.array_equal(np.signbit(got), np.signbit(wanted))
+
+
+def test_a_product_is_the_same_with_its_factors_exchanged() -> None:
+    a, b = np.random.default_rng(0).normal(size=(2, 33, 7))
+    compiled = bl.compile(lambda a, b: (a * b - b * a, (a + b) * 3.0 - 3.0 * (b + a)))
+    for got in compiled(a, b):
+        assert not got.data.any(), "and not what one of them lost when it was rounded"

@@ -161,6 +161,8 @@ class Graph:
             found = self._spread_after(function, full, shape, dtype)
             if found is not None:
                 return found
+        if function in ("add", "multiply") and full[0].index > full[1].index:
+            full = full[1], full[0]  # a·b and b·a are one node, and their difference is 0
         return self._make("map", full, (function,), shape, dtype)
 
     def _spread_after(self, function: str, full: tuple[Node, ...], shape: Shape, dtype: Dtype) -> Node | None:
