@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from backlit.compiler import loops, products, straight, tape, team, turns
+from backlit.compiler import kernels, products, straight, tape, team, turns
 from backlit.compiler.followed import TileWriter, follower
 from backlit.compiler.frame import Frame, step_of
 from backlit.compiler.gemm import Epilogue, columns_of, keeps_whole
@@ -256,7 +256,7 @@ class _Writer:
                 if positions.kind == "constant":
                     check_now(positions, self.frame.module.checks[-1])
                     continue
-                writer = loops.check(
+                writer = kernels.check(
                     self.schedule, positions, length, len(self.frame.module.checks), self.frame.module.target
                 )
                 self.frame.module.take(writer)
@@ -314,11 +314,11 @@ class _Writer:
     def _loops(self, kernel: Kernel) -> None:
         frame, target = self.frame, self.frame.module.target
         cuts = frame.module.cuts and kernel.kind in ("elementwise", "reduce") and self._cycles(kernel) >= team.LARGE
-        probe = loops.probe(self.schedule, kernel, self.aliases, target)
+        probe = kernels.probe(self.schedule, kernel, self.aliases, target)
         known = frame.module.probes
         key = probe.text(), cuts
         if key not in known:
-            known[key] = writer = loops.write(probe, kernel, cuts)
+            known[key] = writer = kernels.write(probe, kernel, cuts)
             frame.module.take(writer)
         writer = known[key]
         text = writer.text()

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from backlit.compiler.ir import Node
-from backlit.compiler.loops import Affine, Writer, affine, counters, elements, merged
+from backlit.compiler.kernels import elements
+from backlit.compiler.loops import Affine, Writer, affine, counters, merged
 from backlit.compiler.scalars import stored
 from backlit.compiler.schedule import Kernel, Schedule
 from backlit.compiler.target import Target
