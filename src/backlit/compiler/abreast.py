@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 
 from backlit.compiler import vector_math
-from backlit.compiler.inner import NAME, TOGETHER, Fold, Inner, Line, NotVectors
+from backlit.compiler.inner import NAME, TOGETHER, Fold, Form, Inner, Line, NotVectors
 from backlit.compiler.scalars import Blocks
 
 _BYTES = {"i1": 1, "i8": 1, "i16": 2, "i32": 4, "i64": 8, "half": 2, "float": 4, "double": 8}
@@ -51,6 +51,10 @@ class _Loop:
     def __init__(self, w: Blocks, inner: Inner, lanes: int, register: int) -> None:
         self.w, self.inner, self.lanes, self.register = w, inner, lanes, register
         self.once = list(inner.once)
+        self.begins = {inner.turns.counter: "0"}  # indices and places, as they are in turn 0
+        for name, what in inner.indices:
+            self.begins[name] = begin = w.fresh("n")
+            self.once.append(f"  {begin} = {NAME.sub(lambda found: self.begins.get(found[0], found[0]), what)}")
         self._splats: dict[tuple[str, str], str] = {}
 
     def type(self, kind: str) -> str:
@@ -148,12 +152,10 @@ class _Loop:
         totals: what was folded so far, in several parts.
         """
         w, inner, new = self.w, self.inner, list(totals)
-        single = {inner.turns.counter: at}
-        for name, what in inner.indices:
-            single[name] = w.let(NAME.sub(lambda found: single.get(found[0], found[0]), what), "n")
+        steps = _Steps(self, at)
         for k, offset in enumerate(offsets):
             valid = rest if rest and offset == offsets[-1] else self.lanes
-            vector = _Vector(self, single, offset, valid)
+            vector = _Vector(self, steps, offset, valid)
             if inner.fold is None:
                 vector.take(inner.lines)
                 continue
@@ -192,7 +194,7 @@ class _Loop:
         return names[fold.following]
 
     def _joined(self, fold: Fold, a: str, b: str) -> str:
-        vector = _Vector(self, {}, 0, self.lanes)
+        vector = _Vector(self, _Steps(self, "0"), 0, self.lanes)
         vector.names = {fold.now: a, fold.term: b}
         vector.take(self.inner.joining)
         return vector.names[fold.following]
@@ -207,17 +209,56 @@ def _spread(one: str, all: str, name: str, kind: str, lanes: int) -> list[str]:
     ]
 
 
+class _Steps:
+    """Indices and places in the turn `at`: a number, or a name."""
+
+    def __init__(self, loop: _Loop, at: str) -> None:
+        self.loop, self.at = loop, at
+        self._known: dict[object, str] = {}
+
+    def number(self, name: str) -> str:
+        """An index as a single number."""
+        if name not in self._known:
+            begin = self.loop.begins[name]
+            self._known[name] = self.loop.w.let(f"add i64 {begin}, {self._far(self.loop.inner.forms[name])}", "n")
+        return self._known[name]
+
+    def place(self, pointer: str, later: int) -> str:
+        """Where something stands so many turns later."""
+        root, kind, form = self.loop.inner.places[pointer]
+        key = (root, kind, *sorted(form.items()))
+        if key not in self._known:
+            self._known[key] = self._moved(self.loop.begins[pointer], kind, self._far(form))
+        if not later:
+            return self._known[key]
+        if (key, later) not in self._known:
+            by = later * self.loop.inner.step(form)
+            self._known[key, later] = self._moved(self._known[key], kind, str(by))
+        return self._known[key, later]
+
+    def _moved(self, pointer: str, kind: str, by: str) -> str:
+        return pointer if by == "0" else self.loop.w.let(f"getelementptr inbounds {kind}, ptr {pointer}, i64 {by}", "a")
+
+    def _far(self, form: Form) -> str:
+        """By how much an index grows from turn 0 on."""
+        step = self.loop.inner.step(form)
+        if not self.at.startswith("%"):
+            return str(int(self.at) * step)
+        if step not in self._known:
+            self._known[step] = self.at if step == 1 else self.loop.w.let(f"mul nsw i64 {self.at}, {step}", "n")
+        return self._known[step]
+
+
 class _Vector:
     """The instructions of as many turns as a vector has lanes; the first `valid` of them are to be done.
 
-    single: indices at the first turn; offset: how many turns later these begin. names: what became of each name.
+    offset: how many turns after those of `steps` these begin. names: what became of each name.
     """
 
-    def __init__(self, loop: _Loop, single: dict[str, str], offset: int, valid: int) -> None:
+    def __init__(self, loop: _Loop, steps: _Steps, offset: int, valid: int) -> None:
         self.loop, self.w, self.inner = loop, loop.w, loop.inner
-        self.single, self.offset, self.valid = single, offset, valid
+        self.steps, self.offset, self.valid = steps, offset, valid
         self.names: dict[str, str] = {}
-        self._places: dict[str, str] = {}
 
     @property
     def mask(self) -> str:
@@ -256,10 +297,10 @@ class _Vector:
         """What has a name in the instructions on numbers, as a vector."""
         if name in self.names:
             return self.names[name]
-        if name not in self.single:
+        if name not in self.loop.begins:
             return self.loop.splat(name, kind)
         one, all = self.w.fresh("one"), self.w.fresh("all")
-        self.w.lines += _spread(one, all, self.single[name], kind, self.loop.lanes)
+        self.w.lines += _spread(one, all, self.steps.number(name), kind, self.loop.lanes)
         step = self.inner.step(self.inner.forms[name])
         steps = ", ".join(f"{kind} {(self.offset + lane) * step}" for lane in range(self.loop.lanes))
         self.names[name] = self.w.let(f"add {self.loop.type(kind)} {all}, <{steps}>")
@@ -279,22 +320,11 @@ class _Vector:
 
     # -- memory -------------------------------------------------------------------------------------------------
 
-    def _place(self, pointer: str, kind: str) -> str:
-        """Where the vector begins."""
-        found = self._places.get(pointer)
-        if found is None:
-            found = self.single[pointer]
-            by = self.offset * self.inner.step(self.inner.places[pointer][2])
-            if by:
-                found = self.w.let(f"getelementptr inbounds {kind}, ptr {found}, i64 {by}", "a")
-            self._places[pointer] = found
-        return found
-
     def _load(self, kind: str, pointer: str, alignment: str) -> str:
         if pointer in self.names:
             return self._gathered(kind, self.names[pointer], alignment)
         step = self.inner.step(self.inner.places[pointer][2])
-        begin = self._place(pointer, kind)
+        begin = self.steps.place(pointer, self.offset)
         if step != 1:
             steps = ", ".join(f"i64 {lane * step}" for lane in range(self.loop.lanes))
             places = self.w.let(f"getelementptr {kind}, ptr {begin}, {self.loop.type('i64')} <{steps}>", "a")
@@ -315,7 +345,7 @@ class _Vector:
 
     def _store(self, kind: str, value: str, pointer: str, alignment: str) -> None:
         wide, bits = self.loop.type(kind), self.loop.type("i1")
-        begin = self._place(pointer, kind)
+        begin = self.steps.place(pointer, self.offset)
         vector = self._value(value, kind) if value.startswith("%") else f"splat ({kind} {value})"
         if self.valid == self.loop.lanes:
             self.w.put(f"  store {wide} {vector}, ptr {begin}, align {alignment}")
