@@ -36,6 +36,10 @@ EXACT = {
 """Ops whose results are numbers that went in, or whole. So are those of linear ops that only move."""
 CANCELS = {"gelu", "logaddexp"}
 """Elementwise ops that lose digits inside: what they are off by is a unit in the last place of what goes in."""
+PRODUCTS = {"multiply", "square", "outer"}
+"""Ops of which a sum may take the result as it is before it is rounded (a fused multiply-add), where another one that
+is given the same result takes it rounded.
+"""
 LONGEST_WHILE = 10_000
 
 
@@ -141,6 +145,10 @@ class Rounded:
             size = size * math.sqrt(max(inputs[0].shape, default=1))
         elif op.name in ("log_softmax", "logsumexp"):
             size = size + np.max(np.abs(inputs[0]), initial=0.0, where=np.isfinite(inputs[0]))
+        elif op.name in ("add", "subtract"):
+            for x, node in zip(inputs, inputs_of(value), strict=True):
+                if self._is_product(node):
+                    size = np.maximum(size, np.abs(x))
         elif op.name in CANCELS:
             for x in inputs:
                 size = np.maximum(size, np.abs(x))
@@ -153,6 +161,17 @@ class Rounded:
         size = np.where(size > 0, np.maximum(size, np.finfo(dtype).tiny), size)  # subnormal numbers have fewer digits
         wobble = self._wobble(y) * np.where(np.isfinite(size), size, 0.0)
         return np.asarray(y + wobble * eps).astype(dtype, copy=False)
+
+    def _is_product(self, value: Value) -> bool:
+        """Whether it is a product, or a part of one that was moved."""
+        while True:
+            value = self.traced.defined.get(value, value)
+            op = value._op
+            if op is None or op.name in PRODUCTS:
+                return op is not None
+            if not isinstance(op, Linear) or op.name in SUMS or op.name == "astype":
+                return False
+            value = inputs_of(value)[0]
 
     def _wobble(self, y: Any) -> Any:
         wobble = self.rng.uniform(-1.0, 1.0, y.shape)
