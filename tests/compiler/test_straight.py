@@ -317,3 +317,18 @@ def test_what_does_not_change_is_computed_before_the_turns() -> None:
     text = next(note.text for note in compiled.entries[0].program.notes if note.kind == "straight")
     assert "@bl.tanh" in text[: text.index("\nhead:")]
     assert "@bl.tanh" not in text[text.index("\nhead:") :]
+
+
+def test_what_a_long_kernel_calls_again_and_again_stays_a_function() -> None:
+    def f(w: Any) -> Any:  # w is used number by number, so what is computed of them is one long expression
+        total: Any = 1.0
+        for k in range(300):
+            total = bl.sin(bl.sin(total * w[k % 16])) + w[k % 16]
+        return total
+
+    compiled = bl.compile(bl.grad(f))
+    w = np.linspace(-1, 1, 16)
+    np.testing.assert_allclose(compiled(w).data, bl.grad(f)(w).data, rtol=1e-9)
+    calls = [line for note in compiled.entries[0].program.notes for line in note.text.splitlines() if "@bl.sin" in line]
+    assert len(calls) >= 500
+    assert all(line.endswith(" noinline") for line in calls)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import struct
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -85,6 +87,9 @@ and of straight lines of code, which are so nearly.
 """
 
 
+_CALL = re.compile(r" = call .*?(@bl\.[\w.]+)\(")
+
+
 class Code:
     """LLVM instructions as they are written, with fresh names; what they need from outside is noted."""
 
@@ -106,8 +111,17 @@ class Code:
         self.lines.append(f"  {name} = {expression}")
         return name
 
-    def function(self, parameters: str, attributes: str = LATE, name: str = "NAME") -> str:
-        """The instructions as a function of this module alone."""
+    def function(self, parameters: str, attributes: str = LATE, name: str = "NAME", often: int = 16) -> str:
+        """The instructions as a function of this module alone. often: what it calls so many times is not written out
+        each time, which would be thousands of instructions at once, and slow to compile.
+        """
+        calls = Counter(found[1] for line in self.lines if (found := _CALL.search(line)))
+        spared = {called for called, count in calls.items() if count >= often}
+        if spared:
+            self.lines = [
+                f"{line} noinline" if (found := _CALL.search(line)) and found[1] in spared else line
+                for line in self.lines
+            ]
         body = "\n".join(self.lines)
         return f"define internal void @{name}({parameters}) {attributes} {{\nentry:\n{body}\n  ret void\n}}\n"
 

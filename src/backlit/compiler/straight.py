@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
@@ -47,7 +46,7 @@ ASTRAY = 3
 ALONE = 1.5
 """How much more a number alone is taken to cost than a vector: it may have to go into one later."""
 OFTEN = 4
-"""A function that is called so often stays a function."""
+"""A function that a line calls so often stays a function."""
 _KINDS = frozenset(
     {
         "input",
@@ -94,18 +93,8 @@ def is_small(order: Iterable[Node]) -> bool:
 
 
 def function(code: Code, parameters: str) -> str:
-    """Straight code as a function. What it calls again and again is not written out each time, which would be
-    thousands of instructions at once, and slow to compile.
-    """
-    calls = Counter(found[1] for line in code.lines if (found := _CALL.search(line)))
-    often = {name for name, count in calls.items() if count >= OFTEN}
-    code.lines = [
-        f"{line} noinline" if (found := _CALL.search(line)) and found[1] in often else line for line in code.lines
-    ]
-    return code.function(parameters, STRAIGHT)
-
-
-_CALL = re.compile(r" = call .*?(@bl\.[\w.]+)\(")
+    """Straight code as a function."""
+    return code.function(parameters, STRAIGHT, often=OFTEN)
 
 
 def stages(order: Sequence[Node]) -> dict[Node, int] | None:

@@ -98,9 +98,10 @@ def _leave_out_checksums() -> None:
     """
     import llvmlite.binding as llvm
 
-    version = llvm.llvm_version_info[0]
-    if version >= 21:  # an option that LLVM does not know, or is told twice, ends the process
-        llvm.set_option("", "-disable-loop-idiom-" + ("hashrecognize" if version >= 22 else "all"))
+    # An option that LLVM does not know, or is told twice, ends the process.
+    option = {21: "-disable-loop-idiom-all", 22: "-disable-loop-idiom-hashrecognize"}.get(llvm.llvm_version_info[0])
+    if option is not None:
+        llvm.set_option("", option)
 
 
 _LINUX_X86 = "x86_64-unknown-linux-gnu"
