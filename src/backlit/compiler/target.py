@@ -46,12 +46,16 @@ class Target:
     @property
     def fuses(self) -> bool:
         """Whether the CPU multiplies and adds with one rounding; one that cannot would call a slow function."""
-        return self.lanes_bytes > 16 or not self.triple.startswith(("x86_64", "i686", "i386", "amd64"))
+        return self.lanes_bytes > 16 or not self._is_x86
 
     @property
     def converts(self) -> bool:
-        """Whether the CPU has instructions between float16 and float32. On x86 they came before those that fuse."""
-        return self.fuses
+        """Whether the CPU has instructions between float16 and every other floating-point dtype."""
+        return not self._is_x86 or "+avx512fp16" in self.features.split(",")
+
+    @property
+    def _is_x86(self) -> bool:
+        return self.triple.startswith(("x86_64", "i686", "i386", "amd64"))
 
     def machine(self, opt: int = 2) -> Any:
         """LLVM's target machine for this CPU (an `llvmlite.binding.TargetMachine`), at optimization level `opt`."""

@@ -1,4 +1,4 @@
-"""What an x86 CPU without FMA cannot do with float16: the conversions, under the names by which LLVM calls them."""
+"""What few x86 CPUs can do with float16: the conversions, under the names by which LLVM calls them where it must."""
 
 from __future__ import annotations
 
