@@ -39,13 +39,14 @@ def _tell(node: Value, left: tuple[int, ...], right: tuple[int, ...]) -> None:
     _told.add(place)
     n = max(left)
     site = node.site
-    a, b = inputs_of(node)[:2]
+    sides = zip(("left: ", "right:"), inputs_of(node), strict=False)  # none without a graph, as in no_grad
+    operands = "".join(f"    {side} {describe(x)}\n" for side, x in sides)
     column = "left" if len(left) == 2 else "right"
     warnings.warn_explicit(
-        f"{node._op}: shapes {left} and {right} were broadcast to ({n}, {n}), every element of one against every "
+        f"{node._op or 'broadcasting'}: shapes {left} and {right} were broadcast to ({n}, {n}), every element of one against every "
         f"element of the other, and reduced to a scalar. If that is a loss, it is not the one you meant: "
         f"index the {column} one [:, 0] (or .squeeze()), so that both are ({n},).\n"
-        f"    left:  {describe(a)}\n    right: {describe(b)}\n"
+        f"{operands}"
         "  If it is meant, write [:, None] where the column is made.",
         BroadcastWarning,
         site.file if site else "<unknown>",
