@@ -44,8 +44,8 @@ def _tell(node: Value, left: tuple[int, ...], right: tuple[int, ...]) -> None:
     column = "left" if len(left) == 2 else "right"
     warnings.warn_explicit(
         f"{node._op or 'broadcasting'}: shapes {left} and {right} were broadcast to ({n}, {n}), every element of "
-        f"one against every element of the other, and reduced to a scalar. If that is a loss, it is not the one you meant: "
-        f"index the {column} one [:, 0] (or .squeeze()), so that both are ({n},).\n"
+        f"one against every element of the other, and reduced to a scalar. If that is a loss, it is not the one "
+        f"you meant: index the {column} one [:, 0] (or .squeeze()), so that both are ({n},).\n"
         f"{operands}"
         "  If it is meant, write [:, None] where the column is made.",
         BroadcastWarning,
