@@ -225,3 +225,11 @@ def test_a_recurrence_begins_with_its_first_term_whatever_the_factor() -> None:
     factors, terms = np.array([math.nan, 2j, 0.5]), np.array([1 + 1j, 1.0, 1j])
     found = bl.compile(lambda a, b: RECURRENCE(current(a), current(b), axis=0))(factors, terms)
     np.testing.assert_allclose(found.data, [1 + 1j, -1 + 2j, -0.5 + 2j], rtol=1e-15)
+
+
+@pytest.mark.parametrize("dtype", ["complex64", "complex128"])
+def test_the_tangent_of_what_is_infinite_is_its_limit(dtype: str) -> None:
+    numbers = np.array([complex(a, b) for a in (-np.inf, np.inf) for b in (0.0, 1.0, np.inf, -np.inf, np.nan)], dtype)
+    with np.errstate(all="ignore"):
+        expected = np.tanh(numbers)
+    np.testing.assert_array_equal(bl.compile(bl.tanh)(numbers).data, expected)

@@ -222,6 +222,8 @@ def _tanh(m: Arithmetic, x: Pair) -> Pair:
     far = m.test("greater", m.abs(x.real), 20.0)
     faded = m.multiply(4.0, m.multiply(m.sin(x.imag), m.cos(x.imag)))
     faded = m.multiply(faded, m.exp(m.multiply(-2.0, m.abs(x.real))))
+    endless = m.both(m.test("equal", m.abs(x.real), math.inf), m.test("not_equal", faded, faded))
+    faded = m.where(endless, 0.0, faded)  # whatever the angle is
     return Pair(m.where(far, m.copysign(1.0, x.real), real), m.where(far, faded, imag))
 
 
