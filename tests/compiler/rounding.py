@@ -133,6 +133,8 @@ class Rounded:
         op, attrs = value._op, value._extra.attrs
         assert op is not None
         dtype = dtype_of(value._data)
+        if op.name in ("add", "subtract"):
+            inputs = [self._unrounded(x, node) for x, node in zip(inputs, inputs_of(value), strict=True)]
         y = np.asarray(op.evaluate(*inputs, **attrs)).astype(dtype, copy=False)
         if dtype.kind not in "fc" or (op.name in EXACT and not _is_rounded(op.name, inputs)) or not y.size:
             return y
@@ -161,6 +163,13 @@ class Rounded:
         size = np.where(size > 0, np.maximum(size, np.finfo(dtype).tiny), size)  # subnormal numbers have fewer digits
         wobble = self._wobble(y) * np.where(np.isfinite(size), size, 0.0)
         return np.asarray(y + wobble * eps).astype(dtype, copy=False)
+
+    def _unrounded(self, x: Any, node: Value) -> Any:
+        """A product as a fused multiply-add may take it: where it is infinite, perhaps only because it is rounded."""
+        if x.dtype.kind != "f" or not np.isinf(x).any() or not self._is_product(node):
+            return x
+        finite = np.isinf(x) & (self.rng.random(x.shape) < 0.5)
+        return np.where(finite, np.copysign(np.finfo(x.dtype).max, x), x)
 
     def _is_product(self, value: Value) -> bool:
         """Whether it is a product, or a part of one that was moved."""
