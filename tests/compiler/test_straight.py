@@ -332,3 +332,21 @@ def test_what_a_long_kernel_calls_again_and_again_stays_a_function() -> None:
     calls = [line for note in compiled.entries[0].program.notes for line in note.text.splitlines() if "@bl.sin" in line]
     assert len(calls) >= 500
     assert all(line.endswith(" noinline") for line in calls)
+
+
+def test_equal_kernels_that_call_again_and_again_are_one() -> None:
+    def f(a: Any, b: Any) -> Any:
+        sums = []
+        for x in (a, b):
+            for _ in range(20):
+                x = bl.tanh(x * 1.5)
+            sums.append(x.sum(axis=1))
+        return sums
+
+    compiled = bl.compile(f)
+    compiled(np.ones((40, 50)), np.zeros((40, 50)))
+    notes = [note for note in compiled.entries[0].program.notes if note.kind == "reduce"]
+    assert len(notes) == 2
+    assert notes[0].name == notes[1].name
+    assert notes[0].text == notes[1].text
+    assert "noinline noinline" not in notes[1].text

@@ -13,10 +13,9 @@ from collections.abc import Sequence
 
 from backlit.compiler import vector_math
 from backlit.compiler.inner import NAME, TOGETHER, Fold, Form, Inner, Line, NotVectors
-from backlit.compiler.scalars import Blocks
+from backlit.compiler.scalars import Blocks, suffix
 
 _BYTES = {"i1": 1, "i8": 1, "i16": 2, "i32": 4, "i64": 8, "half": 2, "float": 4, "double": 8}
-_SUFFIX = {"half": "f16", "float": "f32", "double": "f64"}
 _MANGLED = re.compile(r"\.([fi](?:1|8|16|32|64))(?=\.|$)")
 _LITERAL = re.compile(r"0x[0-9A-FH]+$|-?[0-9][0-9.e+-]*$|true$|false$")
 
@@ -336,10 +335,10 @@ class _Vector:
     def _gathered(self, kind: str, places: str, alignment: str) -> str:
         return self._in_part("gather", kind, f"v{self.loop.lanes}p0", f"{self.loop.type('ptr')} {places}", alignment)
 
-    def _in_part(self, what: str, kind: str, suffix: str, place: str, alignment: str) -> str:
+    def _in_part(self, what: str, kind: str, places: str, place: str, alignment: str) -> str:
         """A load of the valid lanes; the others are 0."""
         wide, bits = self.loop.type(kind), self.loop.type("i1")
-        called = f"{wide} @llvm.masked.{what}.v{self.loop.lanes}{_SUFFIX.get(kind, kind)}.{suffix}"
+        called = f"{wide} @llvm.masked.{what}.{suffix(wide)}.{places}"
         self.w.declared.add(f"declare {called}({place.rpartition(' ')[0]}, i32 immarg, {bits}, {wide})")
         return self.w.let(f"call {called}({place}, i32 {alignment}, {bits} {self.mask}, {wide} zeroinitializer)")
 
@@ -350,6 +349,6 @@ class _Vector:
         if self.valid == self.loop.lanes:
             self.w.put(f"  store {wide} {vector}, ptr {begin}, align {alignment}")
             return
-        called = f"void @llvm.masked.store.v{self.loop.lanes}{_SUFFIX.get(kind, kind)}.p0"
+        called = f"void @llvm.masked.store.{suffix(wide)}.p0"
         self.w.declared.add(f"declare {called}({wide}, ptr, i32 immarg, {bits})")
         self.w.put(f"  call {called}({wide} {vector}, ptr {begin}, i32 {alignment}, {bits} {self.mask})")

@@ -20,7 +20,7 @@ class TileWriter(Writer):
     """Writes loops over a tile: element (r, c) of it stands at `%tile + r * %stride + c`."""
 
     def __init__(self, schedule: Schedule, target: Target, product: Node, aliases: dict[Node, Node]) -> None:
-        super().__init__(schedule, "NAME", target)
+        super().__init__(schedule, target)
         self.product, self.aliases = product, aliases
         self.places: set[tuple[Affine, ...]] = set()  # of the product, that are read
 

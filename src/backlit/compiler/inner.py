@@ -150,21 +150,22 @@ class Inner:
             if not set(left) <= {""}:
                 left, right = right, left
             if set(left) <= {""}:
-                form = {key: n * left.get("", 0) for key, n in right.items()}
+                form = _sum_of({}, right, left.get("", 0))
             elif self.step(left) or self.step(right):
                 return self._vary(name, what)
             else:
                 form = {name: 1}
         else:
-            form = dict(left)
-            for key, n in right.items():
-                form[key] = form.get(key, 0) + (n if how == "add" else -n)
-        self.forms[name] = form = {key: n for key, n in form.items() if n}
+            form = _sum_of(left, right, 1 if how == "add" else -1)
+        self.forms[name] = form
+        return self._count(name, what, form)
+
+    def _count(self, name: str, what: str, form: Form) -> None:
+        """An index, or a place: it counts turns, or is the same in all."""
         if self.step(form):
             self.indices.append((name, what))
         else:
             self._before(name, what)
-        return None
 
     def _place(self, name: str, what: str, kind: str, base: str, index: str) -> None:
         root, held, form = self.places.get(base, (base, kind, {}))
@@ -175,16 +176,9 @@ class Inner:
             return self._vary(name, what, ["getelementptr", kind, base, index])
         if held != kind or base in self.varying:
             raise NotVectors
-        total = dict(form)
-        for key, n in self._form(index).items():
-            total[key] = total.get(key, 0) + n
-        total = {key: n for key, n in total.items() if n}
+        total = _sum_of(form, self._form(index))
         self.places[name] = root, kind, total
-        if self.step(total):
-            self.indices.append((name, what))
-        else:
-            self._before(name, what)
-        return None
+        return self._count(name, what, total)
 
     def _load(self, name: str, what: str, kind: str, pointer: str, alignment: str) -> None:
         words = ["load", kind, pointer, alignment]
@@ -215,3 +209,11 @@ class Inner:
             raise NotVectors
         if any(word.startswith("%") and word not in known for _, words in self.joining for word in words):
             raise NotVectors
+
+
+def _sum_of(a: Form, b: Form, times: int = 1) -> Form:
+    """a + times · b."""
+    total = dict(a)
+    for key, n in b.items():
+        total[key] = total.get(key, 0) + times * n
+    return {key: n for key, n in total.items() if n}

@@ -8,7 +8,7 @@ from typing import Any
 from backlit.compiler.folds import AnyOrder, joined, start, through
 from backlit.compiler.ir import Node
 from backlit.compiler.loops import Affine, Writer, affine, combined, counters, merged
-from backlit.compiler.scalars import COST, LATE, apply, literal, register
+from backlit.compiler.scalars import COST, LATE, apply, beats, literal, register
 from backlit.compiler.schedule import LEAVES, Kernel, Schedule, row_major
 from backlit.compiler.target import Target
 
@@ -37,7 +37,7 @@ def _elementwise(w: Writer, kernel: Kernel) -> Plan:
 
 def probe(schedule: Schedule, kernel: Kernel, aliases: dict[Node, Node], target: Target) -> Writer:
     """A kernel number by number, to see what it accesses. Of two kernels with equal probes one needs to be written."""
-    writer = Writer(schedule, "NAME", target)
+    writer = Writer(schedule, target)
     writer.aliases, writer.plain = aliases, True
     _BODIES[kernel.kind](writer, kernel)(list)
     return writer
@@ -48,7 +48,7 @@ def write(seen: Writer, kernel: Kernel, cuts: bool = False) -> Writer:
 
     cuts: if it can, the kernel computes a part only: of `turns` turns of its outermost loop, those from %lo to %hi.
     """
-    writer = Writer(seen.schedule, seen.name, seen.target)
+    writer = Writer(seen.schedule, seen.target)
     writer.aliases = seen.aliases
     writer.accesses, writer.apart, writer.cuts = seen.accesses, seen.apart, cuts
     _BODIES[kernel.kind](writer, kernel)(lambda loops: merged(writer, loops))
@@ -57,7 +57,7 @@ def write(seen: Writer, kernel: Kernel, cuts: bool = False) -> Writer:
 
 def check(schedule: Schedule, positions: Node, length: int, code: int, target: Target) -> Writer:
     """A function that writes `code` where its last pointer leads if one of the positions is outside of an axis."""
-    w = Writer(schedule, "NAME", target)
+    w = Writer(schedule, target)
     loops, index = counters(positions.shape)
 
     def outside() -> str:
@@ -203,15 +203,7 @@ def _pick(w: Writer, kernel: Kernel) -> Plan:
             for _ in range(3):
                 w.put("")
             value = w.element(x, index)
-            if x.dtype.kind == "f":
-                ahead = w.let(f"fcmp {'ogt' if function == 'maximum' else 'olt'} {kind} {value}, {best}")
-                bad = w.let(f"fcmp uno {kind} {value}, {value}")
-                fine = w.let(f"fcmp ord {kind} {best}, {best}")
-                either = w.let(f"or i1 {ahead}, {bad}")
-                wins = w.let(f"and i1 {either}, {fine}")
-            else:
-                sign = "s" if x.dtype.kind == "i" else "u"
-                wins = w.let(f"icmp {sign}{'gt' if function == 'maximum' else 'lt'} {kind} {value}, {best}")
+            wins = beats(w, function, value, best, x.dtype)
             new = w.let(f"select i1 {wins}, {kind} {value}, {kind} {best}")
             position = w.let(f"select i1 {wins}, i64 {counter}, i64 {where}")
             w.put(f"  {following} = add nuw nsw i64 {counter}, 1")

@@ -38,11 +38,10 @@ def combined(offset: int, parts: Sequence[tuple[int, Affine]]) -> Affine:
 class Writer(Blocks):
     """Writes one kernel. `memory(node)` is the pointer by which the kernel reaches a kept node."""
 
-    def __init__(self, schedule: Schedule, name: str, target: Target) -> None:
+    def __init__(self, schedule: Schedule, target: Target) -> None:
         super().__init__()
         self.target = target
         self.schedule = schedule
-        self.name = name
         self.pointers: dict[Node, str] = {}  # in the order of the parameters
         self.written: set[Node] = set()
         self.aliases: dict[Node, Node] = {}  # a result that is written over what it replaces
@@ -247,7 +246,7 @@ class Writer(Blocks):
             f"ptr noalias {'' if node in self.written else 'readonly '}{pointer}"
             for node, pointer in self.pointers.items()
         ]
-        return self.function(", ".join([*pointers, *self.extra]), self.attributes, self.name)
+        return self.function(", ".join([*pointers, *self.extra]), self.attributes)
 
 
 def counters(shape: Shape, stem: str = "%i") -> tuple[list[tuple[str, int]], list[Affine]]:

@@ -70,6 +70,16 @@ _REGISTER = {np.dtype(name): kind for name, kind in TYPES.items()}
 """The same by dtype, whose `name` takes NumPy some microseconds to find."""
 
 
+def suffix(kind: str) -> str:
+    """How LLVM's intrinsics name a type, of a number or of a vector.
+
+    >>> suffix("half"), suffix("<8 x i32>")
+    ('f16', 'v8i32')
+    """
+    lanes, _, element = kind.strip("<>").rpartition(" x ")
+    return (f"v{lanes}" if lanes else "") + {"half": "f16", "float": "f32", "double": "f64"}.get(element, element)
+
+
 def literal(number: Any, dtype: Dtype) -> str:
     """A constant as LLVM writes it; floating-point ones by their bits."""
     if dtype.kind == "f":
@@ -88,6 +98,7 @@ and of straight lines of code, which are so nearly.
 
 
 _CALL = re.compile(r" = call .*?(@bl\.[\w.]+)\(")
+_CALLING = re.compile(_CALL.pattern + ".*")  # up to the end of the line
 
 
 class Code:
@@ -111,26 +122,22 @@ class Code:
         self.lines.append(f"  {name} = {expression}")
         return name
 
-    def function(self, parameters: str, attributes: str = LATE, name: str = "NAME", often: int = 16) -> str:
-        """The instructions as a function of this module alone. often: what it calls so many times is not written out
-        each time, which would be thousands of instructions at once, and slow to compile.
+    def function(self, parameters: str, attributes: str = LATE, often: int = 16) -> str:
+        """The instructions as a function of this module alone, whose name is written @NAME. often: what it calls so
+        many times is not written out each time, which would be thousands of instructions at once, and slow to compile.
         """
-        calls = Counter(found[1] for line in self.lines if (found := _CALL.search(line)))
+        body = "\n".join(self.lines)
+        calls = Counter(_CALL.findall(body)) if "@bl." in body else {}
         spared = {called for called, count in calls.items() if count >= often}
         if spared:
-            self.lines = [
-                f"{line} noinline" if (found := _CALL.search(line)) and found[1] in spared else line
-                for line in self.lines
-            ]
-        body = "\n".join(self.lines)
-        return f"define internal void @{name}({parameters}) {attributes} {{\nentry:\n{body}\n  ret void\n}}\n"
+            body = _CALLING.sub(lambda found: found[0] + " noinline" * (found[1] in spared), body)
+        return f"define internal void @NAME({parameters}) {attributes} {{\nentry:\n{body}\n  ret void\n}}\n"
 
     def call(self, intrinsic: str, kind: str, *args: str) -> str:
         """An intrinsic of LLVM on arguments of one type."""
-        lanes, _, element = kind.strip("<>").rpartition(" x ")
-        suffix = (f"v{lanes}" if lanes else "") + {"float": "f32", "double": "f64", "half": "f16"}.get(element, element)
-        self.declared.add(f"declare {kind} @llvm.{intrinsic}.{suffix}({', '.join([kind] * len(args))})")
-        return self.let(f"call {kind} @llvm.{intrinsic}.{suffix}({', '.join(f'{kind} {a}' for a in args)})")
+        called = f"{kind} @llvm.{intrinsic}.{suffix(kind)}"
+        self.declared.add(f"declare {called}({', '.join([kind] * len(args))})")
+        return self.let(f"call {called}({', '.join(f'{kind} {a}' for a in args)})")
 
 
 class Blocks(Code):
@@ -289,6 +296,19 @@ def _extreme(code: Code, function: str, args: Sequence[str], kind: str) -> str:
     found = code.let(f"select {truth} {wins}, {kind} {a}, {kind} {b}")
     bad = code.let(f"fcmp uno {kind} {a}, {a}")
     return code.let(f"select {truth} {bad}, {kind} {a}, {kind} {found}")
+
+
+def beats(code: Code, function: str, value: str, best: str, dtype: Dtype) -> str:
+    """Whether a value is to be picked instead of the best so far: where it is the larger or smaller one, or the first
+    NaN.
+    """
+    kind = register(dtype)
+    ahead = _compared(code, "greater" if function == "maximum" else "less", [value, best], dtype, kind)
+    if dtype.kind != "f":
+        return ahead
+    bad = code.let(f"fcmp uno {kind} {value}, {value}")
+    fine = code.let(f"fcmp ord {kind} {best}, {best}")
+    return code.let(f"and i1 {code.let(f'or i1 {ahead}, {bad}')}, {fine}")
 
 
 def _is_literal(text: str) -> bool:

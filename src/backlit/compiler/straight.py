@@ -25,6 +25,7 @@ from backlit.compiler.scalars import (
     Code,
     apply,
     apply_to_vectors,
+    beats,
     by_vectors,
     literal,
     register,
@@ -414,12 +415,7 @@ def _pick(s: Straight, node: Node) -> list[str]:
     for at in positions(node.shape):
         best, where = groups[at][0], "0"
         for k, value in enumerate(groups[at][1:], 1):
-            name = "greater" if function == "maximum" else "less"
-            wins = apply(code, name, [value, best], [x.dtype] * 2, np.dtype(bool))
-            if x.dtype.kind == "f":
-                bad = code.let(f"fcmp uno {kind} {value}, {value}")
-                fine = code.let(f"fcmp ord {kind} {best}, {best}")
-                wins = code.let(f"and i1 {code.let(f'or i1 {wins}, {bad}')}, {fine}")
+            wins = beats(code, function, value, best, x.dtype)
             best = code.let(f"select i1 {wins}, {kind} {value}, {kind} {best}")
             where = code.let(f"select i1 {wins}, i64 {k}, i64 {where}")
         results.append(where)

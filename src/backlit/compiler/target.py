@@ -12,6 +12,10 @@ from typing import Any
 from backlit.core.errors import DomainError
 
 
+def is_x86(triple: str) -> bool:
+    return triple.startswith(("x86_64", "i686", "i386", "amd64"))
+
+
 @dataclass(frozen=True)
 class Target:
     """A CPU to emit code for.
@@ -46,16 +50,12 @@ class Target:
     @property
     def fuses(self) -> bool:
         """Whether the CPU multiplies and adds with one rounding; one that cannot would call a slow function."""
-        return self.lanes_bytes > 16 or not self._is_x86
+        return self.lanes_bytes > 16 or not is_x86(self.triple)
 
     @property
     def converts(self) -> bool:
         """Whether the CPU has instructions between float16 and every other floating-point dtype."""
-        return not self._is_x86 or "+avx512fp16" in self.features.split(",")
-
-    @property
-    def _is_x86(self) -> bool:
-        return self.triple.startswith(("x86_64", "i686", "i386", "amd64"))
+        return not is_x86(self.triple) or "+avx512fp16" in self.features.split(",")
 
     def machine(self, opt: int = 2) -> Any:
         """LLVM's target machine for this CPU (an `llvmlite.binding.TargetMachine`), at optimization level `opt`."""
@@ -141,7 +141,7 @@ def host() -> Target:
 
     triple = llvm.get_process_triple()
     features = llvm.get_host_cpu_features()
-    x86 = triple.startswith(("x86_64", "i686", "i386", "amd64"))
+    x86 = is_x86(triple)
     if x86 and all(features.get(name) for name in ("avx512f", "avx512vl", "avx512dq", "avx512bw")):
         width, registers = 64, 32
     elif x86 and features.get("avx2") and features.get("fma"):

@@ -21,7 +21,7 @@ import numpy as np
 
 from backlit.compiler.memory import LINE
 from backlit.compiler.scalars import AS_WRITTEN
-from backlit.compiler.target import Target
+from backlit.compiler.target import Target, is_x86
 from backlit.core.errors import DomainError
 
 MOST = 8
@@ -152,7 +152,7 @@ def definitions(target: Target) -> tuple[str, list[str]]:
     """
     declares = ["declare i64 @llvm.cttz.i64(i64, i1 immarg)", "declare i64 @llvm.ctlz.i64(i64, i1 immarg)"]
     declares.append("declare i64 @llvm.umax.i64(i64, i64)")
-    if target.triple.startswith(("x86_64", "i686", "i386", "amd64")):
+    if is_x86(target.triple):
         declares.append("declare void @llvm.x86.sse2.pause()")
         pause = "call void @llvm.x86.sse2.pause()"
     elif target.triple.startswith(("aarch64", "arm64")):

@@ -6,7 +6,7 @@ micro-kernels fit. Compiled for one shape alone it would be no faster, as nearly
 
 from __future__ import annotations
 
-from backlit.compiler.gemm.writer import Index, Writer
+from backlit.compiler.gemm.writer import Index, Writer, defined
 from backlit.compiler.memory import LINE
 
 NUMBERS = ("m", "n", "k", "a row", "a column", "b k", "b column", "c row", "k block", "m block", "rows", "width", "on",
@@ -116,6 +116,5 @@ def written(element: str, lanes: int, declares: set[str]) -> str:
                     last = ", ".join(f"i64 {x}" for x in (step, row, column, w.least(left, rows)))
                     w.put(f"call void {take}(ptr %given, ptr {c}, {last})")
     w.put("ret void")
-    body = "\n".join(w.lines)
     head = [*(f"ptr noalias %{x}" for x in "ABCW"), "ptr %table", "ptr %given", "i64 %row", "i64 %column"]
-    return f"define internal void @{name(element)}({', '.join(head)}) noinline nounwind {{\nentry:\n{body}\n}}\n"
+    return defined(name(element), head, w.lines)

@@ -9,6 +9,7 @@ from backlit.compiler.gemm.epilogue import Epilogue
 from backlit.compiler.gemm.plan import Plan, plan_of
 from backlit.compiler.gemm.product import Product
 from backlit.compiler.gemm.tiles import Tiles
+from backlit.compiler.gemm.writer import defined
 from backlit.compiler.target import Target
 
 
@@ -57,12 +58,11 @@ def emit(
     else:
         body = Dots(product, dots, target)
     own = ["ptr noalias %A", "ptr noalias %B", "ptr noalias %C", "ptr noalias %workspace"]
-    head = ", ".join([*own, *(epilogue.parameters if epilogue else ())])
-    lines = "\n".join(body.body())
+    lines = [line.replace("@NAME", f"@{name}") for line in body.body()]
     note = _note(product, body)
     tables = "".join(f"{table}\n".replace("@NAME", f"@{name}") for table in body.tables)
-    lines = lines.replace("@NAME", f"@{name}")
-    text = f"{tables}; {note}\ndefine internal void @{name}({head}) noinline nounwind {{\nentry:\n{lines}\n}}\n"
+    function = defined(name, [*own, *(epilogue.parameters if epilogue else ())], lines)
+    text = f"{tables}; {note}\n{function}"
     return Kernel(text, tuple(body.shared.items()), body.workspace_bytes, frozenset(body.declares), product.flops, note)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from backlit.compiler.gemm.vectors import Vectors
-from backlit.compiler.gemm.writer import Writer
+from backlit.compiler.gemm.writer import Writer, defined
 from backlit.compiler.target import Target
 
 NEAR = 8
@@ -103,5 +103,4 @@ def written(micro: Micro, target: Target, declares: set[str]) -> str:
         whole = v < micro.vectors - 1
         vectors.store(name, place, micro.lanes if whole else micro.valid, vectors.bytes, "" if whole else mask)
     w.put("ret void")
-    body = "\n".join(w.lines)
-    return f"define internal void @{micro.name}({', '.join(names)}) noinline nounwind {{\nentry:\n{body}\n}}\n"
+    return defined(micro.name, names, w.lines)

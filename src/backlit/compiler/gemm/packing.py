@@ -7,7 +7,7 @@ how many columns the panel has; how many a packed row has, in whole vectors; and
 from __future__ import annotations
 
 from backlit.compiler.gemm.vectors import Vectors
-from backlit.compiler.gemm.writer import Index, Writer
+from backlit.compiler.gemm.writer import Index, Writer, defined
 from backlit.compiler.target import Target
 
 SQUARE = 8
@@ -71,6 +71,5 @@ def transposer(element: str, k: int, target: Target, declares: set[str]) -> tupl
 
 def _function(name: str, w: Writer) -> str:
     w.put("ret void")
-    head = "ptr noalias %source, ptr noalias %goal, i64 %stride, i64 %columns, i64 %width, i64 %length"
-    body = "\n".join(w.lines)
-    return f"define internal void @{name}({head}) noinline nounwind {{\nentry:\n{body}\n}}\n"
+    sizes = [f"i64 %{x}" for x in ("stride", "columns", "width", "length")]
+    return defined(name, ["ptr noalias %source", "ptr noalias %goal", *sizes], w.lines)

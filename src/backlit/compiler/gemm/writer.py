@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 Index = int | str
 """A number known now, or the name of an i64."""
+
+
+def defined(name: str, parameters: Sequence[str], lines: Sequence[str]) -> str:
+    """A function of its instructions, complete with its last one."""
+    body = "\n".join(lines)
+    return f"define internal void @{name}({', '.join(parameters)}) noinline nounwind {{\nentry:\n{body}\n}}\n"
 
 
 class Writer:
