@@ -149,6 +149,25 @@ def test_a_program_that_nobody_helps_does_all_by_itself(monkeypatch: pytest.Monk
     assert np.allclose(bl.compile(lambda x: x @ x.T)(a).data, a @ a.T, rtol=1e-4, atol=1e-4)
 
 
+def test_a_helper_that_is_still_on_its_way_back_comes_to_the_next_call() -> None:
+    arrived, go_on, seen = threading.Semaphore(0), threading.Semaphore(0), []
+
+    def entry(address: int, who: int) -> None:
+        seen.append((address, who))
+        arrived.release()
+        assert go_on.acquire(timeout=30)
+
+    helper = team._Helper(3)
+    helper.ask(entry, 1, None)
+    assert arrived.acquire(timeout=30)
+    helper.ask(entry, 2, None)  # one that is over before it is back
+    helper.ask(entry, 4, None)
+    for _ in range(2):
+        go_on.release()
+    assert arrived.acquire(timeout=30)
+    assert seen == [(1, 3), (4, 3)]
+
+
 def test_the_number_of_threads_is_at_least_one_and_at_most_eight() -> None:
     with pytest.raises(bl.BacklitError, match="at least 1"):
         team.threads(0)

@@ -77,18 +77,21 @@ class _Helper:
         threading.Thread(target=self._live, name=f"backlit-helper-{number}", daemon=True).start()
 
     def ask(self, entry: Any, address: int, owner: Any) -> None:
-        """Help with what is posted at an address, until it is closed. owner: keeps code and memory alive meanwhile."""
-        if self._call is None:
-            self._call = (entry, address, owner)
-            self._wanted.release()
+        """Help with what is posted at an address, until it is closed; whoever asks last, is helped next. To be asked
+        while on the way back from the call before is common, where calls follow each other closely.
+
+        owner: keeps code and memory alive meanwhile.
+        """
+        self._call = (entry, address, owner)
+        self._wanted.release()
 
     def _live(self) -> None:
         while True:
             self._wanted.acquire()
-            call = self._call
+            call, self._call = self._call, None
             if call is not None:
                 call[0](call[1], self.number)
-            call = self._call = None
+            call = None
 
 
 _helpers: list[_Helper] = []
