@@ -15,7 +15,7 @@ import pytest
 import backlit as bl
 from backlit.compiler import cache, jit
 from backlit.compiler.cache import Cache, folder
-from backlit.compiler.scalars import AS_WRITTEN
+from backlit.compiler.scalars import AS_WRITTEN, CALLING
 
 X = np.linspace(-1.0, 1.0, 600).reshape(20, 30)
 
@@ -259,7 +259,7 @@ def test_every_function_is_in_one_unit_and_what_it_calls_is_declared() -> None:
     assert {name for name in names if name.startswith("product")}
     assert "main" in names
     for part in parts:
-        assert part.kind in (AS_WRITTEN, jit.CALLS), "straight lines and tapes alone take LLVM's passes"
+        assert part.kind in (AS_WRITTEN, CALLING), "straight lines and tapes alone take LLVM's passes"
         defined = {jit._name_of(body) for body in jit._FUNCTION.findall(part.text)}
         declared = {line.split("@")[1].split("(")[0] for line in part.text.splitlines() if line.startswith("declare")}
         constants = [line for line in part.text.splitlines() if line.startswith("@")]

@@ -134,13 +134,15 @@ class _Loop:
         now = [w.fresh("acc") for _ in totals]
         new = self._vectors(counter, [k * self.lanes for k in range(several)], 0, now)
         w.put(f"  {following} = add nuw nsw i64 {counter}, {several * self.lanes}")
+        before_phis, behind = w.counter(counter, f"[{first}, %{before}], [{following}, %{head}]")
         w.lines[at:at] = [
-            f"  {counter} = phi i64 [{first}, %{before}], [{following}, %{head}]",
+            *before_phis,
             *(
                 f"  {name} = phi {self.type(self.inner.fold.kind)} [{start}, %{before}], [{value}, %{head}]"
                 for name, start, value in zip(now, totals, new, strict=True)
                 if self.inner.fold
             ),
+            *behind,
         ]
         w.put(f"  br i1 {w.let(f'icmp ult i64 {following}, {end}')}, label %{head}, label %{after}")
         w.begin(after)

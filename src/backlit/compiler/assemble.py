@@ -9,7 +9,7 @@ from backlit.compiler.blocks import block, tape_runner
 from backlit.compiler.ir import Node
 from backlit.compiler.memory import LINE
 from backlit.compiler.module import Module, array, pointer_at
-from backlit.compiler.scalars import AS_WRITTEN, LATE, STRAIGHT, Code
+from backlit.compiler.scalars import AS_WRITTEN, CALLING, LATE, STRAIGHT, Code
 from backlit.compiler.schedule import topological
 from backlit.compiler.straight import is_small
 from backlit.compiler.vmath import halves
@@ -48,7 +48,7 @@ def finish(module: Module, inputs: Sequence[Node], outputs: Sequence[Node]) -> t
             defined.functions,
             *module.functions,
             main,
-            *(f"attributes {kind} = {{ noinline nounwind{wide} }}" for kind in (LATE, AS_WRITTEN, STRAIGHT)),
+            *(f"attributes {kind} = {{ noinline nounwind{wide} }}" for kind in (LATE, AS_WRITTEN, STRAIGHT, CALLING)),
         ]
     )
     return text, constants, max(arena, LINE)

@@ -35,8 +35,9 @@ def through(w: Writer, loops: Sequence[tuple[str, int]], kind: str, start: str, 
         if found is not None:
             return found
     w.put(f"  {following} = add nuw nsw i64 {counter}, 1")
-    w.lines[at] = f"  {counter} = phi i64 [0, %{before}], [{following}, %{w.block}]"
-    w.lines[at + 1] = f"  {now} = phi {kind} [{start}, %{before}], [{result}, %{w.block}]"
+    before_phis, behind = w.counter(counter, f"[0, %{before}], [{following}, %{w.block}]")
+    carried = f"  {now} = phi {kind} [{start}, %{before}], [{result}, %{w.block}]"
+    w.lines[at : at + 2] = [*before_phis, carried, *behind]
     more = w.let(f"icmp ult i64 {following}, {count}")
     w.put(f"  br i1 {more}, label %{head}, label %{after}")
     w.begin(after)

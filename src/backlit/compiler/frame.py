@@ -8,7 +8,7 @@ from backlit.compiler import team
 from backlit.compiler.ir import Node
 from backlit.compiler.memory import Arena
 from backlit.compiler.module import Module
-from backlit.compiler.scalars import AS_WRITTEN, Code
+from backlit.compiler.scalars import CALLING, Code
 from backlit.compiler.schedule import Schedule
 
 
@@ -44,7 +44,7 @@ class Frame:
             at = job.let(f"getelementptr inbounds ptr, ptr %args, i64 {k}")
             given.append(job.let(f"load ptr, ptr {at}, align 8"))
         write(job, given)
-        name = self.module.add(job.function("ptr %args, i64 %part, i64 %who", AS_WRITTEN), "job")
+        name = self.module.add(job.function("ptr %args, i64 %part, i64 %who", CALLING), "job")
         self.module.shares = True
         args = self.take(pointers, 8 * len(pointers))
         for k, pointer in enumerate(pointers):

@@ -19,11 +19,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from backlit.compiler import cache
-from backlit.compiler.scalars import AS_WRITTEN, LATE, STRAIGHT
+from backlit.compiler.scalars import AS_WRITTEN, CALLING, LATE, STRAIGHT
 from backlit.compiler.target import Target, host
 
 ENTRY = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)
-RECIPE = "4"
+RECIPE = "5"
 """Changes whenever equal text would become other machine code: it is part of the name under which code is kept."""
 _WORTH_A_THREAD = 12_000  # characters of text; less compiles sooner than a second thread would start to pay
 _WORTH_A_UNIT = 4000  # characters of text; less is compiled sooner beside something else
@@ -159,15 +159,12 @@ def of_function(text: str, name: str, level: int = 2) -> tuple[str, str]:
 @dataclass
 class Unit:
     """A part of a module that is compiled alone. kind: the attributes of its functions, which say what LLVM's passes
-    have to do; or CALLS, in which next to no time is spent, so that the machine code needs no care.
+    have to do, and whether the machine code needs no care.
     """
 
     text: str
     functions: list[str]
     kind: str
-
-
-CALLS = "calls"
 
 
 def units(text: str) -> list[Unit]:
@@ -182,14 +179,14 @@ def units(text: str) -> list[Unit]:
         name: [other for other in dict.fromkeys(_names(body, tables)) if other in by_name and other != name]
         for name, body in by_name.items()
     }
-    kinds: dict[str, list[str]] = {LATE: [], STRAIGHT: [], AS_WRITTEN: [], CALLS: []}
+    kinds: dict[str, list[str]] = {LATE: [], STRAIGHT: [], AS_WRITTEN: [], CALLING: []}
     for name, body in by_name.items():
         if name not in inlined:
             kinds[_kind(name, heads[name], body)].append(name)
-    if sum(len(by_name[name]) for name in kinds[CALLS]) < _WORTH_A_UNIT:  # compiled sooner beside something else
+    if sum(len(by_name[name]) for name in kinds[CALLING]) < _WORTH_A_UNIT:  # compiled sooner beside something else
         others = next((kinds[kind] for kind in (AS_WRITTEN, STRAIGHT, LATE) if kinds[kind]), None)
         if others is not None:
-            others.extend(kinds.pop(CALLS))
+            others.extend(kinds.pop(CALLING))
     groups = [(part, kind) for kind, names in kinds.items() for part in _parts(names, by_name) if part]
     whole = len(groups) == 1
     return [Unit(_unit_text(rest, group, by_name, needs, inlined, whole), group, kind) for group, kind in groups]
@@ -198,11 +195,11 @@ def units(text: str) -> list[Unit]:
 def _kind(name: str, head: str, body: str) -> str:
     if name.startswith("product."):
         return AS_WRITTEN
-    for attributes in (AS_WRITTEN, STRAIGHT):
+    for attributes in (AS_WRITTEN, STRAIGHT, CALLING):
         if f" {attributes} " in head:
             return attributes
     if not _COMPUTES.search(body):
-        return CALLS
+        return CALLING
     return AS_WRITTEN if name.startswith("product") else LATE
 
 
@@ -345,7 +342,7 @@ def _module(unit: Unit, target: Target, level: int) -> tuple[Any, Any, Any]:
     import llvmlite.binding as llvm
 
     context = llvm.create_context()  # each thread has its own
-    machine = target.machine(0 if unit.kind == CALLS else level)
+    machine = target.machine(0 if unit.kind == CALLING else level)
     module = llvm.parse_assembly(unit.text, context)
     module.triple = target.triple
     module.data_layout = str(machine.target_data)

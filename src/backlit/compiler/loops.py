@@ -90,7 +90,8 @@ class Writer(Blocks):
         if not rest and self.on_vectors(mark, before, Turns(counter, count, first, end), inside) is not None:
             return
         self.put(f"  {step} = add nuw nsw i64 {counter}, 1")
-        self.lines[at] = f"  {counter} = phi i64 [{first}, %{before}], [{step}, %{self.block}]"
+        before_phis, behind = self.counter(counter, f"[{first}, %{before}], [{step}, %{self.block}]")
+        self.lines[at : at + 1] = before_phis + behind
         more = self.let(f"icmp ult i64 {step}, {end or count}")
         self.put(f"  br i1 {more}, label %{head}, label %{after}")
         self.begin(after)

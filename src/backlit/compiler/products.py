@@ -14,7 +14,7 @@ from backlit.compiler.gemm.plan import plan_of
 from backlit.compiler.ir import Node
 from backlit.compiler.memory import LINE
 from backlit.compiler.module import KernelNote
-from backlit.compiler.scalars import Code, register, stored
+from backlit.compiler.scalars import CALLING, Code, register, stored
 from backlit.compiler.schedule import Address, Schedule, is_by_rows
 from backlit.compiler.target import Target
 
@@ -173,7 +173,7 @@ def _many(frame: Frame, node: Node, name: str, product: Product, workspace: str,
     code.put(
         "  %after = add i64 %i, 1\n  %more = icmp ult i64 %after, %hi\n  br i1 %more, label %head, label %end\nend:"
     )
-    batch = frame.module.add(code.function("ptr %p0, ptr %p1, ptr %p2, ptr %w, i64 %lo, i64 %hi"), "batch")
+    batch = frame.module.add(code.function("ptr %p0, ptr %p1, ptr %p2, ptr %w, i64 %lo, i64 %hi", CALLING), "batch")
     pointers = [frame.pointers[a.base], frame.pointers[b.base], frame.pointers[node], workspace]
     count = math.prod(lead)
     if room:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from backlit.compiler.memory import LINE
-from backlit.compiler.scalars import AS_WRITTEN
+from backlit.compiler.scalars import CALLING
 from backlit.compiler.target import Target, is_x86
 from backlit.core.errors import DomainError
 
@@ -199,7 +199,7 @@ take:
 """
 
     text = f"""\
-define internal void @bl_team(ptr %status, ptr %work, ptr %args, i64 %parts) {AS_WRITTEN} {{
+define internal void @bl_team(ptr %status, ptr %work, ptr %args, i64 %parts) {CALLING} {{
 entry:
   %team = getelementptr inbounds i8, ptr %status, i64 {LINE}
   %done = getelementptr inbounds i8, ptr %team, i64 {_DONE}
@@ -234,7 +234,7 @@ wait:
   ret void
 }}
 
-define void @bl_help(ptr %team, i64 %who) {AS_WRITTEN} {{
+define void @bl_help(ptr %team, i64 %who) {CALLING} {{
 entry:
   %done = getelementptr inbounds i8, ptr %team, i64 {_DONE}
   %place = getelementptr inbounds i8, ptr %team, i64 {_WORK}
