@@ -161,7 +161,7 @@ class Graph:
             found = self._spread_after(function, full, shape, dtype)
             if found is not None:
                 return found
-        if function in ("add", "multiply") and full[0].index > full[1].index:
+        if function in ("add", "multiply") and _place(full[0]) > _place(full[1]):
             full = full[1], full[0]  # a·b and b·a are one node, and their difference is 0
         return self._make("map", full, (function,), shape, dtype)
 
@@ -415,6 +415,13 @@ class Graph:
             part = self._make("part", (loop,), (k,), shape, output.dtype)
             body.parts.append(part if output.means is output.dtype else self.meaning(part, output.means))
         return body.parts
+
+
+def _place(node: Node) -> tuple[bool, int]:
+    """Where a node stands among summands and factors: what is spread comes last, whether or not it was made before, so
+    that loops which compute the same are written the same.
+    """
+    return node.kind == "view", node.index
 
 
 def _common(shapes: Sequence[Shape]) -> Shape:

@@ -11,7 +11,7 @@ from typing import Any
 from backlit.compiler import abreast
 from backlit.compiler.inner import TOGETHER, Fold, Inner, NotVectors, Turns
 from backlit.compiler.ir import INT64, Node
-from backlit.compiler.scalars import AS_WRITTEN, Blocks, apply, literal, stored
+from backlit.compiler.scalars import AS_WRITTEN, MANY, TWICE, Blocks, apply, literal, stored
 from backlit.compiler.schedule import Schedule, row_major
 from backlit.compiler.target import Target
 from backlit.core.numbers import Shape
@@ -247,7 +247,8 @@ class Writer(Blocks):
             f"ptr noalias {'' if node in self.written else 'readonly '}{pointer}"
             for node, pointer in self.pointers.items()
         ]
-        return self.function(", ".join([*pointers, *self.extra]), self.attributes)
+        often = MANY if self._labels else TWICE
+        return self.function(", ".join([*pointers, *self.extra]), self.attributes, often)
 
 
 def counters(shape: Shape, stem: str = "%i") -> tuple[list[tuple[str, int]], list[Affine]]:

@@ -101,6 +101,10 @@ _CALL = re.compile(r" = call .*?(@bl\.[\w.]+)\(")
 _CALLING = re.compile(_CALL.pattern + ".*")  # up to the end of the line
 
 
+MANY, TWICE = 16, 2
+"""A function called so often is not written out each time: among loops, and in lines that are run once."""
+
+
 class Code:
     """LLVM instructions as they are written, with fresh names; what they need from outside is noted."""
 
@@ -122,7 +126,7 @@ class Code:
         self.lines.append(f"  {name} = {expression}")
         return name
 
-    def function(self, parameters: str, attributes: str = LATE, often: int = 16) -> str:
+    def function(self, parameters: str, attributes: str = LATE, often: int = MANY) -> str:
         """The instructions as a function of this module alone, whose name is written @NAME. often: what it calls so
         many times is not written out each time, which would be thousands of instructions at once, and slow to compile.
         """
