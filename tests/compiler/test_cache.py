@@ -15,7 +15,6 @@ import pytest
 import backlit as bl
 from backlit.compiler import cache, jit
 from backlit.compiler.cache import Cache, folder
-from backlit.compiler.scalars import AS_WRITTEN, CALLING
 
 X = np.linspace(-1.0, 1.0, 600).reshape(20, 30)
 
@@ -218,54 +217,6 @@ def test_two_processes_write_and_read_at_once(tmp_path: Path) -> None:
     hits, misses = kept.counts()
     assert hits + misses == 300 + len(kept.entries())
     assert misses >= 12
-
-
-# -- units -------------------------------------------------------------------------------------------------------
-
-
-def test_a_module_cut_into_units_and_compiled_by_threads_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("BACKLIT_CACHE_DIR", "off")
-    rng = np.random.default_rng(0)
-    x, w, v = rng.normal(size=(20, 30)), rng.normal(size=(30, 40)), rng.normal(size=(40, 7))
-
-    def net(x: Any) -> Any:
-        h = bl.tanh(x @ w)
-        return bl.softmax(h @ v, axis=1), bl.exp(h).sum(axis=0), bl.log_softmax(h, axis=0), bl.sin(h).sum()
-
-    def outcome() -> list[Any]:
-        compiled = bl.compile(net)
-        found = [np.array(y.data) for y in compiled(x)]
-        parts.append(len(jit.units(compiled.entries[0].program.text)))
-        return found
-
-    parts: list[int] = []
-    monkeypatch.setattr(jit, "_WORTH_A_THREAD", 100)
-    monkeypatch.setattr(os, "cpu_count", lambda: 2)
-    cut = outcome()
-    monkeypatch.setattr(jit, "units", lambda text: [jit.Unit(text, [], False)])
-    whole = outcome()
-    assert parts[0] > 1
-    for a, b in zip(cut, whole, strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-13)
-
-
-def test_every_function_is_in_one_unit_and_what_it_calls_is_declared() -> None:
-    compiled = bl.compile(lambda x: bl.tanh(x @ x.T).sum())
-    compiled(np.ones((30, 40)))
-    text = compiled.entries[0].program.text
-    parts = jit.units(text)
-    names = [name for part in parts for name in part.functions]
-    assert len(names) == len(set(names))
-    assert {name for name in names if name.startswith("product")}
-    assert "main" in names
-    for part in parts:
-        assert part.kind in (AS_WRITTEN, CALLING), "straight lines and tapes alone take LLVM's passes"
-        defined = {jit._name_of(body) for body in jit._FUNCTION.findall(part.text)}
-        declared = {line.split("@")[1].split("(")[0] for line in part.text.splitlines() if line.startswith("declare")}
-        constants = [line for line in part.text.splitlines() if line.startswith("@")]
-        defined |= {jit._name_of(line) for line in constants}
-        called = {name for body in (*jit._FUNCTION.findall(part.text), *constants) for name in jit._NAME.findall(body)}
-        assert called <= defined | declared
 
 
 def test_wrong_text_is_an_error_and_not_kept(kept: Cache) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from backlit.compiler import tape, team, vector_math
+from backlit.compiler import tape, team
 from backlit.compiler.blocks import block, tape_runner
 from backlit.compiler.ir import Node
 from backlit.compiler.memory import LINE
 from backlit.compiler.module import Module, array, pointer_at
-from backlit.compiler.scalars import AS_WRITTEN, CALLING, LATE, STRAIGHT, Code
+from backlit.compiler.scalars import LATE, Code
 from backlit.compiler.schedule import topological
 from backlit.compiler.straight import is_small
 from backlit.compiler.vmath import halves
@@ -37,21 +37,7 @@ def finish(module: Module, inputs: Sequence[Node], outputs: Sequence[Node]) -> t
         module.functions.append(halves.CONVERSIONS)
         module.declares.update(halves.DECLARES)
     main = f"define void @main(ptr %table, i64 %count) {LATE} {{\nentry:\n{body}\n  ret void\n}}\n"
-    defined = vector_math.definitions(sorted(module.math))
-    declares = sorted(module.declares | set(defined.declares))
-    declares.append("declare void @llvm.memcpy.p0.p0.i64(ptr noalias, ptr noalias, i64, i1)")
-    wide = ' "prefer-vector-width"="512"' if module.target.lanes_bytes == 64 else ""
-    text = "\n".join(
-        [
-            *dict.fromkeys(declares),
-            f"@clock = global [{len(module.clocks) + 1} x i64] zeroinitializer",
-            defined.functions,
-            *module.functions,
-            main,
-            *(f"attributes {kind} = {{ noinline nounwind{wide} }}" for kind in (LATE, AS_WRITTEN, STRAIGHT, CALLING)),
-        ]
-    )
-    return text, constants, max(arena, LINE)
+    return module.text([*module.functions, main], module.math), constants, max(arena, LINE)
 
 
 def _tape_main(

@@ -14,29 +14,24 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from backlit.compiler import cache
-from backlit.compiler.scalars import AS_WRITTEN, CALLING, LATE, STRAIGHT
+from backlit.compiler.scalars import CALLING, LATE, STRAIGHT
 from backlit.compiler.target import Target, host
+from backlit.compiler.units import WORTH_A_THREAD, Cut, Unit, functions, name_of, units
 
 ENTRY = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)
 RECIPE = "5"
 """Changes whenever equal text would become other machine code: it is part of the name under which code is kept."""
-_WORTH_A_THREAD = 12_000  # characters of text; less compiles sooner than a second thread would start to pay
-_WORTH_A_UNIT = 4000  # characters of text; less is compiled sooner beside something else
-_COMPUTES = re.compile(r" = (?:load (?:<\d+ x )?(?:half|float|double)\b|[us](?:div|rem) |call \w+ @bl\.)")
-"""What a function that only calls others does not do."""
-_FUNCTION = re.compile(r"^define .*?^}\n?", re.MULTILINE | re.DOTALL)
-_NAME = re.compile(r"@([\w.$]+)")
-_GLOBAL = re.compile(r"^@([\w.$]+) =.*$", re.MULTILINE)
 
 
 class Source(Protocol):
-    """What machine code is made from. name: texts that decide all of it; told, hear: facts that are kept with the code,
-    as pieces of bytes, and how many of such pieces they are.
+    """What machine code is made from. name: texts that decide all of it; write: the text, parts of which are handed
+    over before the whole is there; told, hear: facts that are kept with the code, as pieces of bytes, and how many of
+    such pieces they are.
     """
 
     @property
@@ -44,6 +39,8 @@ class Source(Protocol):
 
     @property
     def text(self) -> str: ...
+
+    def write(self, ahead: Callable[[str], None]) -> str: ...
 
     def told(self) -> list[bytes]: ...
 
@@ -59,6 +56,9 @@ class Text:
     @property
     def name(self) -> tuple[str, ...]:
         return (self.text,)
+
+    def write(self, ahead: Callable[[str], None]) -> str:
+        return self.text
 
     def told(self) -> list[bytes]:
         return []
@@ -86,14 +86,23 @@ class Machine:
         self.seconds["cache"] = time.perf_counter() - start
         self.was_cached = found is not None and self._link(target, found[self.source.hear(found) :])
         if not self.was_cached:
-            start = time.perf_counter()
-            text = self.source.text
-            self.seconds["write"] = time.perf_counter() - start
-            objects = _compiled(units(text), target, level, self.seconds)
+            objects = self._compiled(target)
             if not self._link(target, objects):
                 raise RuntimeError("LLVM wrote object code that it cannot load.")
             if kept is not None:
                 kept.put(key, [*self.source.told(), *objects])
+
+    def _compiled(self, target: Target) -> list[bytes]:
+        """Object code for each unit of the text, which is written now."""
+        compiler = Compiler(target, self.level)
+        try:
+            start = time.perf_counter()
+            text = self.source.write(compiler.ahead)
+            self.seconds["write"] = time.perf_counter() - start
+            return compiler.rest(text)
+        finally:
+            compiler.close()
+            self.seconds.update(compiler.seconds)
 
     def _link(self, target: Target, objects: Sequence[bytes]) -> bool:
         """Load object code; False if there is something wrong with it."""
@@ -142,7 +151,7 @@ def of_function(text: str, name: str, level: int = 2) -> tuple[str, str]:
     for unit in units(text):
         if name in unit.functions:
             optimized, assembly = _outcome(unit, host(), level)
-            body = next((f for f in _FUNCTION.findall(optimized) if _name_of(f) == name), optimized)
+            body = next((f for f in functions(optimized) if name_of(f) == name), optimized)
             lines = assembly.splitlines()
             begin = next((k for k, line in enumerate(lines) if re.match(rf"_?{re.escape(name)}:", line)), 0)
             end = next(
@@ -151,128 +160,6 @@ def of_function(text: str, name: str, level: int = 2) -> tuple[str, str]:
             )
             return body.rstrip(), "\n".join(lines[begin:end])
     raise KeyError(name)
-
-
-# -- units -------------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Unit:
-    """A part of a module that is compiled alone. kind: the attributes of its functions, which say what LLVM's passes
-    have to do, and whether the machine code needs no care.
-    """
-
-    text: str
-    functions: list[str]
-    kind: str
-
-
-def units(text: str) -> list[Unit]:
-    """A module in parts, by what LLVM has to do, and in two where that is much."""
-    bodies = _FUNCTION.findall(text)
-    rest = _FUNCTION.sub("", text)
-    by_name = {_name_of(body): body for body in bodies}
-    heads = {name: body.split("\n", 1)[0] for name, body in by_name.items()}
-    tables = {_name_of(line): _NAME.findall(line) for line in rest.splitlines() if line.startswith("@")}
-    inlined = {name for name, head in heads.items() if " alwaysinline " in head}
-    needs = {
-        name: [other for other in dict.fromkeys(_names(body, tables)) if other in by_name and other != name]
-        for name, body in by_name.items()
-    }
-    kinds: dict[str, list[str]] = {LATE: [], STRAIGHT: [], AS_WRITTEN: [], CALLING: []}
-    for name, body in by_name.items():
-        if name not in inlined:
-            kinds[_kind(name, heads[name], body)].append(name)
-    if sum(len(by_name[name]) for name in kinds[CALLING]) < _WORTH_A_UNIT:  # compiled sooner beside something else
-        others = next((kinds[kind] for kind in (AS_WRITTEN, STRAIGHT, LATE) if kinds[kind]), None)
-        if others is not None:
-            others.extend(kinds.pop(CALLING))
-    groups = [(part, kind) for kind, names in kinds.items() for part in _parts(names, by_name) if part]
-    whole = len(groups) == 1
-    return [Unit(_unit_text(rest, group, by_name, needs, inlined, whole), group, kind) for group, kind in groups]
-
-
-def _kind(name: str, head: str, body: str) -> str:
-    if name.startswith("product."):
-        return AS_WRITTEN
-    for attributes in (AS_WRITTEN, STRAIGHT, CALLING):
-        if f" {attributes} " in head:
-            return attributes
-    if not _COMPUTES.search(body):
-        return CALLING
-    return AS_WRITTEN if name.startswith("product") else LATE
-
-
-def _parts(names: list[str], by_name: dict[str, str]) -> list[list[str]]:
-    """All in one, or in two of about the same length if they are worth a thread each."""
-    if len(names) < 2 or sum(len(by_name[name]) for name in names) < _WORTH_A_THREAD:
-        return [names]
-    halves: list[list[str]] = [[], []]
-    sizes = [0, 0]
-    for name in sorted(names, key=lambda name: -len(by_name[name])):
-        smaller = sizes.index(min(sizes))
-        halves[smaller].append(name)
-        sizes[smaller] += len(by_name[name])
-    return halves if min(sizes) > _WORTH_A_UNIT else [names]
-
-
-def _names(body: str, tables: dict[str, list[str]]) -> Iterator[str]:
-    """What a function mentions, and what the constants mention that it mentions."""
-    for name in _NAME.findall(body):
-        yield name
-        yield from tables.get(name, ())
-
-
-def _unit_text(
-    rest: str,
-    group: Sequence[str],
-    by_name: dict[str, str],
-    needs: dict[str, list[str]],
-    inlined: set[str],
-    whole: bool,
-) -> str:
-    """The text of some functions, with all that they need: declared where it is compiled elsewhere."""
-    inside = set(group)
-    helpers: dict[str, None] = {}
-    stack = list(group)
-    outside: dict[str, None] = {}
-    while stack:
-        for name in needs[stack.pop()]:
-            if name in inlined:
-                if name not in helpers:
-                    helpers[name] = None
-                    stack.append(name)
-            elif name not in inside:
-                outside[name] = None
-    bodies = [by_name[name] for name in [*(n for n in by_name if n in helpers), *group]]
-    if not whole:
-        bodies = [body.replace("define internal", "define", 1) if _name_of(body) in inside else body for body in bodies]
-    used = set(_NAME.findall("\n".join(bodies)))
-    head = [
-        line
-        for line in rest.splitlines()
-        if not line.startswith(("@", "declare")) or (found := _NAME.search(line)) is None or found.group(1) in used
-    ]
-    declared = [_declaration(by_name[name]) for name in outside]
-    return "\n".join([*head, *declared, *bodies]) + "\n"
-
-
-def _declaration(body: str) -> str:
-    """`declare` for what `define` says."""
-    line = body.split("\n", 1)[0].replace("define internal", "declare").replace("define", "declare")
-    begin = line.index("(")
-    depth = 0
-    for k in range(begin, len(line)):
-        depth += (line[k] == "(") - (line[k] == ")")
-        if not depth:
-            return line[: k + 1]
-    return line
-
-
-def _name_of(body: str) -> str:
-    found = _NAME.search(body)
-    assert found is not None
-    return found.group(1)
 
 
 # -- LLVM --------------------------------------------------------------------------------------------------------
@@ -297,44 +184,121 @@ def _circumstances(target: Target, level: int) -> tuple[str, ...]:
     )
 
 
-def _compiled(parts: Sequence[Unit], target: Target, level: int, seconds: dict[str, float]) -> list[bytes]:
-    """Object code for each unit. Units are compiled side by side where there is more than one CPU."""
-    results: list[Any] = [None] * len(parts)
-    order = sorted(
-        range(len(parts)), key=lambda k: (parts[k].kind != LATE, -len(parts[k].text))
-    )  # what takes longest first
+class Compiler:
+    """Turns a program into object code: by several threads where there is more than one CPU, and while the text is
+    still written. seconds: what passes and code generation took, summed over threads.
+    """
 
-    def work() -> None:
-        while order:
+    def __init__(self, target: Target, level: int) -> None:
+        self.target, self.level = target, level
+        self._cut = Cut()
+        self._jobs: list[_Job] = []
+        self._waiting: list[_Job] = []
+        self._threads: list[threading.Thread] = []
+        self._most = min(os.cpu_count() or 1, 4)
+
+    def ahead(self, text: str) -> None:
+        """Begin with functions that are written as they shall run, and call none but those in this text."""
+        if self._most > 1:
+            job = _Job(self._cut.ahead(text), self.target, self.level)
+            job.prepare()  # not by the other thread, which has to wait for Python after each call of LLVM
+            self._jobs.append(job)
+            self._waiting.append(job)
+            self._hire(2)
+
+    def rest(self, text: str) -> list[bytes]:
+        """The object code of all units, once the whole text is there."""
+        units = sorted(self._cut.rest(text), key=lambda unit: (unit.kind != LATE, -len(unit.text)))  # the longest first
+        jobs = [_Job(unit, self.target, self.level) for unit in units]
+        self._jobs += jobs
+        self._waiting[:0] = jobs  # the others are shorter, and prepared
+        self._hire(min(self._most, 1 + sum(len(job.unit.text) > WORTH_A_THREAD // 2 for job in self._waiting[1:])))
+        self._work()
+        self._join()
+        return [job.code() for job in self._jobs]
+
+    def close(self) -> None:
+        """Give up what nobody has begun, and wait for what somebody has."""
+        self._waiting.clear()
+        self._join()
+        for job in self._jobs:
+            job.drop()
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        return {"passes": sum(job.passes for job in self._jobs), "code": sum(job.writing for job in self._jobs)}
+
+    def _hire(self, count: int) -> None:
+        """See to it that so many threads work, this one included."""
+        self._threads = [thread for thread in self._threads if thread.is_alive()]
+        while len(self._threads) < count - 1:
+            _object_functions()  # what is set once, is set before there are several threads
+            self._threads.append(threading.Thread(target=self._work, name="backlit-compile"))
+            self._threads[-1].start()
+
+    def _work(self) -> None:
+        while self._waiting:
             try:
-                k = order.pop(0)
+                job = self._waiting.pop(0)
             except IndexError:  # another thread was faster
                 return
-            try:
-                results[k] = _object(parts[k], target, level)
-            except Exception as error:  # noqa: BLE001 -- raised again by the thread that waits
-                results[k] = error
+            job.write()
 
-    helpers = []
-    lengths = sorted(len(part.text) for part in parts)
-    if len(parts) > 1 and (os.cpu_count() or 1) > 1 and lengths[-2] > _WORTH_A_THREAD // 2:
-        _object_functions()  # what is set once, is set before there are several threads
-        target.machine(level)
-        helpers = [threading.Thread(target=work, name="backlit-compile") for _ in range(min(len(parts), 4) - 1)]
-    for helper in helpers:
-        helper.start()
-    work()
-    for helper in helpers:
-        helper.join()
-    objects = []
-    for result in results:
-        if isinstance(result, Exception):
-            raise result
-        data, passes, code = result
-        seconds["passes"] += passes
-        seconds["code"] += code
-        objects.append(data)
-    return objects
+    def _join(self) -> None:
+        for thread in self._threads:
+            thread.join()
+
+
+class _Job:
+    """A unit on its way to object code. What goes wrong is raised where the code is asked for."""
+
+    def __init__(self, unit: Unit, target: Target, level: int) -> None:
+        self.unit, self.target, self.level = unit, target, level
+        self.passes = self.writing = 0.0
+        self._prepared: tuple[Any, ...] | None = None
+        self._buffer: Any = None
+        self._error: Exception | None = None
+
+    def prepare(self) -> None:
+        """All but the machine code."""
+        from llvmlite.binding import ffi
+
+        start = time.perf_counter()
+        try:
+            self._prepared = (*_module(self.unit, self.target, self.level), ffi.OutputString())
+        except Exception as error:  # noqa: BLE001
+            self._error = error
+        self.passes = time.perf_counter() - start
+
+    def write(self) -> None:
+        """The machine code: one call of LLVM, during which other threads run."""
+        if self._prepared is None and self._error is None:
+            self.prepare()
+        if self._prepared is not None:
+            start = time.perf_counter()
+            module, _context, machine, message = self._prepared
+            self._buffer = _object_functions()[1](machine, module, 1, message)
+            self.writing = time.perf_counter() - start
+
+    def code(self) -> bytes:
+        from llvmlite.binding import ffi
+
+        if self._error is not None:
+            raise self._error
+        assert self._prepared is not None
+        if not self._buffer:
+            raise RuntimeError(str(self._prepared[-1]))
+        return ctypes.string_at(ffi.lib.LLVMPY_GetBufferStart(self._buffer), ffi.lib.LLVMPY_GetBufferSize(self._buffer))
+
+    def drop(self) -> None:
+        """Free what LLVM holds."""
+        from llvmlite.binding import ffi
+
+        if self._buffer:
+            ffi.lib.LLVMPY_DisposeMemoryBuffer(self._buffer)
+        if self._prepared is not None:
+            self._prepared[-1].close()
+        self._buffer = self._prepared = None
 
 
 def _module(unit: Unit, target: Target, level: int) -> tuple[Any, Any, Any]:
@@ -372,24 +336,6 @@ def _run(manager: Any, module: Any, builder: Any) -> None:
     _object_functions()[0](manager, module, builder)
     NewPassManager._dispose(manager)
     manager.detach()
-
-
-def _object(unit: Unit, target: Target, level: int) -> tuple[bytes, float, float]:
-    """Object code of a unit, and the seconds that passes and code generation took."""
-    from llvmlite.binding import ffi
-
-    start = time.perf_counter()
-    module, _context, machine = _module(unit, target, level)
-    optimized = time.perf_counter()
-    with ffi.OutputString() as message:
-        buffer = _object_functions()[1](machine, module, 1, message)
-        if not buffer:
-            raise RuntimeError(str(message))
-    try:
-        data = ctypes.string_at(ffi.lib.LLVMPY_GetBufferStart(buffer), ffi.lib.LLVMPY_GetBufferSize(buffer))
-    finally:
-        ffi.lib.LLVMPY_DisposeMemoryBuffer(buffer)
-    return data, optimized - start, time.perf_counter() - optimized
 
 
 def _object_functions() -> tuple[Callable[..., Any], Callable[..., Any]]:

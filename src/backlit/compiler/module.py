@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from backlit.compiler import vector_math
 from backlit.compiler.ir import Node
 from backlit.compiler.positions import Check
-from backlit.compiler.scalars import Code
+from backlit.compiler.scalars import AS_WRITTEN, CALLING, LATE, STRAIGHT, Code
 from backlit.compiler.target import Target
+
+PORTION = 24_000
+"""So many characters of kernels are handed over at a time, to be compiled while the rest is written."""
+_NAMES = re.compile(r"@(?!bl\.|llvm\.)[\w.$]+")
+_MATH = re.compile(r"@bl\.[\w.]+")
 
 
 @dataclass
@@ -34,9 +42,15 @@ class Block:
 
 
 class Module:
-    """Collects functions; equal kernels are one."""
+    """Collects functions; equal kernels are one. ahead: takes the text of kernels, before all else is written."""
 
-    def __init__(self, target: Target, profile: bool = False, cuts: bool = False) -> None:
+    def __init__(
+        self,
+        target: Target,
+        profile: bool = False,
+        cuts: bool = False,
+        ahead: Callable[[str], None] | None = None,
+    ) -> None:
         self.target = target
         self.profile = profile
         self.cuts = cuts  # whether large kernels are cut into parts that threads share
@@ -50,6 +64,8 @@ class Module:
         self.probes: dict[tuple[str, bool], Any] = {}  # the writers of kernels, by the text of their probes
         self._kernels: dict[str, str] = {}
         self._count = 0
+        self._ahead = ahead
+        self._portion: list[str] = []
 
     def name(self, stem: str) -> str:
         self._count += 1
@@ -60,14 +76,46 @@ class Module:
         found = self._kernels.get(text)
         if found is None:
             found = self._kernels[text] = self.name(stem)
-            self.functions.append(text.replace("@NAME", f"@{found}"))
+            self._append(text.replace("@NAME", f"@{found}"))
         return found
 
     def share(self, name: str, text: str) -> None:
         """A function under a name of its own, by which several kernels call it."""
         if name not in self._kernels:
             self._kernels[name] = name
-            self.functions.append(text)
+            self._append(text)
+
+    def _append(self, text: str) -> None:
+        self.functions.append(text)
+        is_kernel = f" {AS_WRITTEN} {{\n" in text or text.startswith("define internal void @product.")
+        if self._ahead is None or not is_kernel or len(set(_NAMES.findall(text))) > 1:
+            return
+        if " half" in text and not self.target.converts:  # which calls functions that are not named
+            return
+        self._portion.append(text)
+        if sum(map(len, self._portion)) >= PORTION:
+            mentioned = set(_MATH.findall("".join(self._portion)))
+            self._ahead(self.text(self._portion, [m for m in self.math if vector_math.symbol(*m) in mentioned]))
+            self._portion = []
+
+    def text(self, functions: Sequence[str], math: Iterable[tuple[str, str]]) -> str:
+        """Functions as a module, with what they need. math: which functions of `vector_math`."""
+        defined = vector_math.definitions(sorted(math))
+        declares = sorted(self.declares | set(defined.declares))
+        wide = ' "prefer-vector-width"="512"' if self.target.lanes_bytes == 64 else ""
+        return "\n".join(
+            [
+                *declares,
+                "declare void @llvm.memcpy.p0.p0.i64(ptr noalias, ptr noalias, i64, i1)",
+                f"@clock = global [{len(self.clocks) + 1} x i64] zeroinitializer",
+                defined.functions,
+                *functions,
+                *(
+                    f"attributes {kind} = {{ noinline nounwind{wide} }}"
+                    for kind in (LATE, AS_WRITTEN, STRAIGHT, CALLING)
+                ),
+            ]
+        )
 
     def take(self, code: Code) -> None:
         self.math |= code.math

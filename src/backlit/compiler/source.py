@@ -7,7 +7,7 @@ the code are kept beside it. The text is wanted again by `explain`, and by who i
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -43,15 +43,23 @@ class Source:
         graph, self._arrays = fingerprint.of_graph(inputs, outputs)
         self.name: tuple[str, ...] = (graph, fingerprint.of_compiler(host(), profile, self._cuts))
         self.facts: Facts
+        self._ahead: Callable[[str], None] | None = None
 
     # -- the text -----------------------------------------------------------------------------------------------
 
     @cached_property
     def _written(self) -> tuple[str, Module]:
-        module = Module(host(), self.profile, self._cuts)
+        module = Module(host(), self.profile, self._cuts, self._ahead)
         text, constants, arena = finish(module, self.inputs, self.outputs)
         self.facts = Facts(arena, [node.data for node in constants], len(module.clocks), module.shares)
         return text, module
+
+    def write(self, ahead: Callable[[str], None]) -> str:
+        """The text. ahead: is handed kernels while the rest is written."""
+        self._ahead = ahead
+        text = self.text
+        self._ahead = None
+        return text
 
     @property
     def text(self) -> str:

@@ -1,0 +1,257 @@
+"""A program's text in units, so that LLVM works on as little as it must, and on several at a time.
+
+Functions are apart by what has to be done to them. Kernels stand together in one function, which is told which of them
+to do: most of what LLVM's code generator spends on a small loop, it spends on the function around it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from backlit.compiler.scalars import AS_WRITTEN, CALLING, LATE, STRAIGHT
+
+WORTH_A_THREAD = 12_000  # characters of text; less compiles sooner than a second thread would start to pay
+_WORTH_A_UNIT = 4000  # characters of text; less is compiled sooner beside something else
+_COMPANY = 12  # kernels in one function; each of them saves the registers that any of them needs
+_COMPUTES = re.compile(r" = (?:load (?:<\d+ x )?(?:half|float|double)\b|[us](?:div|rem) |call \w+ @bl\.)")
+"""What a function that only calls others does not do."""
+_DEFINE = re.compile(r"^define ", re.MULTILINE)
+_NAME = re.compile(r"@([\w.$]+)")
+_LABEL = re.compile(r"^([\w.]+):", re.MULTILINE)
+_KERNEL = re.compile(
+    rf"define internal void @\w+\(((?:ptr noalias |readonly |i64 |%\w+|, )+)\) {AS_WRITTEN} {{\nentry:\n"
+)
+_PARAMETER = re.compile(r"(ptr|i64)[a-z ]* (%\w+)")
+_CALL = re.compile(r"call void @(\w+)\((.*)\)")
+
+
+@dataclass
+class Unit:
+    """A part of a module that is compiled alone. kind: the attributes of its functions, which say what LLVM's passes
+    have to do, and whether the machine code needs no care.
+    """
+
+    text: str
+    functions: list[str]
+    kind: str
+
+
+def units(text: str) -> list[Unit]:
+    """A module in parts, each function by itself; in two, where there is much that asks for the same."""
+    return Cut(together=False).rest(text)
+
+
+@dataclass
+class Company:
+    """Kernels in one function: `pointers` and `numbers` are how many parameters of each kind the function has, behind
+    the first one, which says which kernel is to be done. Nobody takes the address of a kernel.
+    """
+
+    name: str
+    members: list[str]
+    pointers: int = 0
+    numbers: int = 0
+
+    @property
+    def declaration(self) -> str:
+        return f"declare void @{self.name}({', '.join(['i64', *['ptr'] * self.pointers, *['i64'] * self.numbers])})"
+
+    def call(self, member: str, arguments: Sequence[str]) -> str:
+        """What stands for a call of a kernel. arguments: with their types."""
+        pointers = [argument for argument in arguments if argument.startswith("ptr")]
+        numbers = [argument for argument in arguments if argument.startswith("i64")]
+        pointers += ["ptr poison"] * (self.pointers - len(pointers))
+        numbers += ["i64 poison"] * (self.numbers - len(numbers))
+        which = f"i64 {self.members.index(member)}"
+        return f"call void @{self.name}({', '.join([which, *pointers, *numbers])})"
+
+    def text(self, bodies: Sequence[str]) -> str:
+        """The function, out of those of the kernels."""
+        cases, blocks = [], []
+        for number, body in enumerate(bodies):
+            stem, counts = f"k{number}", {"ptr": 0, "i64": 0}
+            head, inner = body.split("\nentry:\n", 1)
+            inner = inner.rstrip().removesuffix("}").replace("%", f"%{stem}.")
+            bound = []
+            for kind, parameter in _PARAMETER.findall(head):
+                given = f"%{kind}{counts[kind]}"
+                same = f"getelementptr i8, ptr {given}, i64 0" if kind == "ptr" else f"add i64 {given}, 0"
+                bound.append(f"  %{stem}.{parameter[1:]} = {same}\n")
+                counts[kind] += 1
+            self.pointers, self.numbers = max(self.pointers, counts["ptr"]), max(self.numbers, counts["i64"])
+            cases.append(f"i64 {number}, label %{stem}.entry")
+            blocks += [f"{stem}.entry:\n", *bound, _LABEL.sub(rf"{stem}.\1:", inner)]
+        parameters = ["i64 %which", *(f"ptr noalias %ptr{k}" for k in range(self.pointers))]
+        parameters += [f"i64 %i64{k}" for k in range(self.numbers)]
+        head = f"define internal void @{self.name}({', '.join(parameters)}) {AS_WRITTEN} {{\nentry:\n"
+        chosen = f"  switch i64 %which, label %none [ {' '.join(cases)} ]\nnone:\n  unreachable\n"
+        return f"{head}{chosen}{''.join(blocks)}}}\n"
+
+
+class Cut:
+    """Takes a module apart, all at once or while it is written. together: whether kernels are put into one function."""
+
+    def __init__(self, together: bool = True) -> None:
+        self.together = together
+        self._companies: dict[str, Company] = {}  # by kernel
+        self._taken: set[str] = set()  # functions that were taken ahead
+
+    def ahead(self, text: str) -> Unit:
+        """Functions, written as they shall run, of a module that is not complete yet."""
+        module = _Module(text)
+        group = [name for name in module.bodies if name not in module.inlined]
+        return self._units(module, [(group, AS_WRITTEN)], whole=False)[0]
+
+    def rest(self, text: str) -> list[Unit]:
+        """A complete module, less what was taken ahead."""
+        module = _Module(text)
+        kinds: dict[str, list[str]] = {LATE: [], STRAIGHT: [], AS_WRITTEN: [], CALLING: []}
+        for name, body in module.bodies.items():
+            if name not in module.inlined and name not in self._taken:
+                kinds[_kind(name, module.heads[name], body)].append(name)
+        if module.length(kinds[CALLING]) < _WORTH_A_UNIT:  # compiled sooner beside something else
+            others = next((kinds[kind] for kind in (AS_WRITTEN, STRAIGHT, LATE) if kinds[kind]), None)
+            if others is not None:
+                others.extend(kinds.pop(CALLING))
+        groups = [(part, kind) for kind, names in kinds.items() for part in module.halves(names) if part]
+        return self._units(module, groups, whole=len(groups) == 1 and not self._taken)
+
+    def _units(self, module: _Module, groups: Sequence[tuple[list[str], str]], whole: bool) -> list[Unit]:
+        inside = []
+        for group, kind in groups:
+            kernels = [name for name in group if kind == AS_WRITTEN and self.together and module.is_kernel(name)]
+            parts = [kernels[k : k + _COMPANY] for k in range(0, len(kernels), _COMPANY)] if len(kernels) > 1 else []
+            companies = [self._company(module, members) for members in parts]
+            inside.append([*companies, *(name for name in group if name not in self._companies)])
+            self._taken.update(group)
+        return [
+            Unit(self._text(module, names, whole), group, kind)
+            for names, (group, kind) in zip(inside, groups, strict=True)
+        ]
+
+    def _company(self, module: _Module, members: list[str]) -> str:
+        """Make one function of kernels; its name."""
+        company = Company(f"{members[0]}.and.others", members)
+        self._companies |= dict.fromkeys(members, company)
+        module.bodies[company.name] = company.text([module.bodies[name] for name in members])
+        return company.name
+
+    def _text(self, module: _Module, inside: Sequence[str], whole: bool) -> str:
+        """The text of some functions, with all that they need: declared where it is compiled elsewhere."""
+        helpers: dict[str, None] = {}
+        outside: dict[str, None] = {}
+        stack = list(inside)
+        while stack:
+            for name in module.needs(stack.pop()):
+                company = self._companies.get(name)
+                if company is not None:
+                    if company.name not in inside:
+                        outside[company.declaration] = None
+                elif name in module.inlined:
+                    if name not in helpers:
+                        helpers[name] = None
+                        stack.append(name)
+                elif name not in inside:
+                    outside[_declaration(module.bodies[name])] = None
+        bodies = [_CALL.sub(self._redirected, module.bodies[name]) for name in inside]
+        if not whole:
+            bodies = [body.replace("define internal", "define", 1) for body in bodies]
+        bodies = [*(body for name, body in module.bodies.items() if name in helpers), *bodies]
+        used = set(_NAME.findall("\n".join(bodies)))
+        return "\n".join([*module.lines(used), *outside, *bodies]) + "\n"
+
+    def _redirected(self, call: re.Match[str]) -> str:
+        company = self._companies.get(call[1])
+        return call[0] if company is None else company.call(call[1], call[2].split(", "))
+
+
+class _Module:
+    """A module's functions, and the rest of its lines."""
+
+    def __init__(self, text: str) -> None:
+        found, rest = _taken_apart(text)
+        self.rest = rest.splitlines()
+        self.bodies = {name_of(body): body for body in found}
+        self.heads = {name: body.split("\n", 1)[0] for name, body in self.bodies.items()}
+        self.inlined = {name for name, head in self.heads.items() if " alwaysinline " in head}
+        self._tables = {name_of(line): _NAME.findall(line) for line in self.rest if line.startswith("@")}
+
+    def needs(self, name: str) -> list[str]:
+        """What a function mentions of the others, itself or in constants that it mentions."""
+        mentioned = dict.fromkeys(_NAME.findall(self.bodies[name]))
+        for table in [each for each in mentioned if each in self._tables]:
+            mentioned |= dict.fromkeys(self._tables[table])
+        return [each for each in mentioned if each in self.bodies and each != name]
+
+    def is_kernel(self, name: str) -> bool:
+        return _KERNEL.match(self.bodies[name]) is not None
+
+    def length(self, names: Iterable[str]) -> int:
+        return sum(len(self.bodies[name]) for name in names)
+
+    def halves(self, names: list[str]) -> list[list[str]]:
+        """All in one, or in two of about the same length if they are worth a thread each."""
+        if len(names) < 2 or self.length(names) < WORTH_A_THREAD:
+            return [names]
+        halves: list[list[str]] = [[], []]
+        sizes = [0, 0]
+        for name in sorted(names, key=lambda name: -len(self.bodies[name])):
+            smaller = sizes.index(min(sizes))
+            halves[smaller].append(name)
+            sizes[smaller] += len(self.bodies[name])
+        return halves if min(sizes) > _WORTH_A_UNIT else [names]
+
+    def lines(self, used: set[str]) -> list[str]:
+        """What stands outside of functions: all but the names that are not used."""
+        return [
+            line
+            for line in self.rest
+            if not line.startswith(("@", "declare")) or (found := _NAME.search(line)) is None or found.group(1) in used
+        ]
+
+
+def functions(text: str) -> list[str]:
+    """The functions that a text defines."""
+    return _taken_apart(text)[0]
+
+
+def _taken_apart(text: str) -> tuple[list[str], str]:
+    """The functions of a text, and what else stands there."""
+    found, rest, at = [], [], 0
+    for begin in _DEFINE.finditer(text):
+        end = text.index("\n}", begin.start()) + 3
+        found.append(text[begin.start() : end])
+        rest.append(text[at : begin.start()])
+        at = end
+    return found, "".join([*rest, text[at:]])
+
+
+def _kind(name: str, head: str, body: str) -> str:
+    if name.startswith("product."):
+        return AS_WRITTEN
+    for attributes in (AS_WRITTEN, STRAIGHT, CALLING):
+        if f" {attributes} " in head:
+            return attributes
+    if not _COMPUTES.search(body):
+        return CALLING
+    return AS_WRITTEN if name.startswith("product") else LATE
+
+
+def _declaration(body: str) -> str:
+    """`declare` for what `define` says."""
+    line = body.split("\n", 1)[0].replace("define internal", "declare").replace("define", "declare")
+    begin = line.index("(")
+    depth = 0
+    for k in range(begin, len(line)):
+        depth += (line[k] == "(") - (line[k] == ")")
+        if not depth:
+            return line[: k + 1]
+    return line
+
+
+def name_of(body: str) -> str:
+    found = _NAME.search(body)
+    assert found is not None
+    return found.group(1)
