@@ -36,6 +36,10 @@ COLD, CACHED = 0.15, 0.025
 """How long compiling may take, in seconds: anew, and from the disk."""
 TRIALS, PROFILED = 3, 20
 MOST_STEPS = 100_000
+REST = 0.05
+"""Seconds before each turn: threads of a library that was called spin for a while, and would take the processor from
+who is next.
+"""
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,7 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks compiled", description=main.__module__)
     parser.add_argument("--only", default=",".join(WORKS), help=f"which works: {', '.join(WORKS)}")
     parser.add_argument("--without", default="", help="peers to leave out: jax, torch, numpy, c")
-    parser.add_argument("--seconds", type=float, default=4.0, help="about how long each work is timed")
+    parser.add_argument("--seconds", type=float, default=10.0, help="about how long each work is timed")
     parser.add_argument("--rounds", type=int, default=25, help="how often each contestant has its turn, at most")
     parser.add_argument("--torch-compile", action="store_true", help="torch.compile too: 5 to 20 s more for each work")
     parser.add_argument("--threads", type=int, choices=(1,), help="keep everything on one processor")
@@ -121,6 +125,7 @@ def measured(name: str, work: Work, options: argparse.Namespace) -> list[str]:
     while rounds < 3 or (rounds < options.rounds and time.perf_counter() - begun < 2 * options.seconds):
         gc.collect()
         for contestant, run in contestants.items():
+            time.sleep(REST)
             times[contestant].append(_seconds(run, count[contestant]) / _steps(problem, contestant))
         rounds += 1
     print(f"\n{work.title}  (a step; median of {rounds} rounds, and the least; ratio to ours: median, min–max)")
@@ -236,7 +241,7 @@ def _agree_soon(work: Work, problem: Problem, options: argparse.Namespace) -> No
 
 
 def _enough(run: Run, options: argparse.Namespace) -> int:
-    """How many steps make a turn of about its share of the time."""
+    """How many steps make a turn of about its share of the time: enough that to begin anew weighs little."""
     share = options.seconds / options.rounds / 4
     n = 1
     while n < MOST_STEPS:
