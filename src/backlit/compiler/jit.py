@@ -1,9 +1,7 @@
 """From LLVM text to a function that can be called.
 
-The text is cut into units, so that LLVM works on as little as it must: matrix products are written in vectors as they
-shall run and go to the code generator at once, as does what only calls others; loops take LLVM's passes first. Units
-are compiled side by side, and the object code is kept on disk (`cache`), found again by the name of what it was made
-from.
+The text comes in units, which are compiled side by side, the first of them while others are still being written. Their
+object code is kept on disk (`cache`), found again by the name of what it was made from.
 """
 
 from __future__ import annotations
