@@ -274,7 +274,8 @@ class _Job:
             self.prepare()
         if self._prepared is not None:
             start = time.perf_counter()
-            module, _context, machine, message = self._prepared
+            module, _context, message = self._prepared
+            machine = _machine(self.target, self.unit.kind, self.level)
             self._buffer = _object_functions()[1](machine, module, 1, message)
             self.writing = time.perf_counter() - start
 
@@ -299,12 +300,26 @@ class _Job:
         self._buffer = self._prepared = None
 
 
-def _module(unit: Unit, target: Target, level: int) -> tuple[Any, Any, Any]:
-    """A module after its passes, its context, and a machine that writes code for it. Verified before the passes."""
+_own = threading.local()
+
+
+def _machine(target: Target, kind: str, level: int) -> Any:
+    """What writes code for a kind of function: each thread has its own, which is made once. Half of what the code of a
+    small unit takes, is spent on finding out what the CPU can.
+    """
+    made: dict[tuple[Target, int], Any] = vars(_own).setdefault("machines", {})
+    key = target, 0 if kind == CALLING else level
+    if key not in made:
+        made[key] = target.machine(key[1])
+    return made[key]
+
+
+def _module(unit: Unit, target: Target, level: int) -> tuple[Any, Any]:
+    """A module after its passes, and its context. Verified before the passes."""
     import llvmlite.binding as llvm
 
     context = llvm.create_context()  # each thread has its own
-    machine = target.machine(0 if unit.kind == CALLING else level)
+    machine = _machine(target, unit.kind, level)
     module = llvm.parse_assembly(unit.text, context)
     module.triple = target.triple
     module.data_layout = str(machine.target_data)
@@ -322,7 +337,7 @@ def _module(unit: Unit, target: Target, level: int) -> tuple[Any, Any, Any]:
         if unit.kind == STRAIGHT:
             manager.add_instruction_combine_pass()
         _run(manager, module, builder)
-    return module, context, machine
+    return module, context
 
 
 def _run(manager: Any, module: Any, builder: Any) -> None:
@@ -350,5 +365,5 @@ def _object_functions() -> tuple[Callable[..., Any], Callable[..., Any]]:
 
 def _outcome(unit: Unit, target: Target, level: int) -> tuple[str, str]:
     """The text of a unit after LLVM's passes, and its assembly."""
-    module, _context, machine = _module(unit, target, level)
-    return str(module), str(machine.emit_assembly(module))
+    module, _context = _module(unit, target, level)
+    return str(module), str(_machine(target, unit.kind, level).emit_assembly(module))
