@@ -242,7 +242,7 @@ def _agree_soon(work: Work, problem: Problem, options: argparse.Namespace) -> No
 
 def _enough(run: Run, options: argparse.Namespace) -> int:
     """How many steps make a turn of about its share of the time: enough that to begin anew weighs little."""
-    share = options.seconds / options.rounds / 4
+    share = options.seconds / options.rounds / 2
     n = 1
     while n < MOST_STEPS:
         taken = _seconds(run, n) * n

@@ -20,6 +20,8 @@ from backlit.compiler.straight import Straight, is_small
 NEAR = 1 << 16
 """Bytes of a product from which on its tiles are handed on: smaller ones are still near when they are all there."""
 
+GATHERED = 8
+"""About how many cycles a vector takes that comes from where no cache expects it."""
 ACROSS = 16
 """Cycles that it takes to combine the lanes of one vector."""
 
@@ -334,7 +336,7 @@ class _Writer:
         """About how long a kernel takes."""
         inlined = self.schedule.inlined(kernel.nodes)
         size = max([math.prod(kernel.domain), *(arg.size for node in kernel.nodes for arg in node.args)])
-        cost = sum(COST.get(n.attrs[0], 1) if n.kind == "map" else 1 for n in inlined if n.size * 2 > size)
+        cost = sum(_cost(node) for node in inlined if node.size * 2 > size)
         widest = max(node.dtype.itemsize for node in kernel.nodes)
         node = kernel.nodes[0]
         along = node.kind == "reduce" and len(node.args[0].shape) - 1 in node.attrs[1]  # lanes of a vector are combined
@@ -396,6 +398,13 @@ class _Writer:
         self.frame.code.put(
             f"  call void @llvm.memcpy.p0.p0.i64(ptr {destination}, ptr {source}, i64 {size}, i1 false)"
         )
+
+
+def _cost(node: Node) -> float:
+    """About how many cycles a vector of a node takes."""
+    if node.kind == "gather":
+        return GATHERED
+    return COST.get(node.attrs[0], 1) if node.kind == "map" else 1
 
 
 def _all_reads(schedule: Schedule, node: Node) -> set[Node]:
