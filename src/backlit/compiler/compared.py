@@ -13,7 +13,7 @@ import numpy as np
 from backlit.compiler.ir import Graph, Node
 from backlit.compiler.lowering import lower
 from backlit.compiler.program import Program, of_trace
-from backlit.compiler.trace import Traced, needed
+from backlit.compiler.trace import Traced, by_need, needed
 from backlit.core.errors import GraphError
 from backlit.core.numbers import dtype_of, shape_of, strong
 from backlit.core.value import Value, current, inputs_of
@@ -124,7 +124,7 @@ def _difference(value: Value, found: Mapping[Value, Any]) -> Difference:
 def _whole(traced: Traced, order: Sequence[Value], datas: Mapping[Value, Any]) -> list[Difference]:
     """What comes out of the program itself, all fused, against the whole computed eagerly and with more digits."""
     eager, exact = dict(datas), dict(datas)
-    for value in _by_need(order, traced.defined):
+    for value in by_need(order, traced.defined):
         if value in datas:
             continue
         if value in traced.defined:
@@ -143,22 +143,6 @@ def _whole(traced: Traced, order: Sequence[Value], datas: Mapping[Value, Any]) -
         _judged(end, data, eager[end], exact[end], 4 * PLENTY, is_end=True)
         for end, data in zip(ends, found, strict=True)
     ]
-
-
-def _by_need(order: Sequence[Value], defined: Mapping[Value, Value]) -> list[Value]:
-    """Each value after all that it is made of; a definition may be younger than the leaf that stands for it."""
-    done: dict[Value, None] = {}
-    for value in order:
-        stack = [value]
-        while stack:
-            node = stack[-1]
-            needed = [defined[node]] if node in defined else inputs_of(node)
-            missing = [x for x in needed if x not in done]
-            if missing and node not in done:
-                stack.extend(missing)
-            else:
-                done[stack.pop()] = None
-    return list(done)
 
 
 def _eager(value: Value, inputs: Sequence[Any]) -> Any:

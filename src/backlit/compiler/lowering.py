@@ -11,7 +11,7 @@ from backlit.compiler.complexes import Known, Pair, joined, parts
 from backlit.compiler.ir import INT64, Body, Graph, Node
 from backlit.compiler.scalars import FUNCTIONS
 from backlit.compiler.schedule import topological
-from backlit.compiler.trace import needed
+from backlit.compiler.trace import by_need, needed
 from backlit.core.errors import GraphError
 from backlit.core.numbers import Abstract, abstract, dtype_of, shape_of
 from backlit.core.op import Elementwise, Op
@@ -36,44 +36,39 @@ def lower(
     if numbers is not None:
         return numbers
     found: dict[Value, Known] = {value: parts(graph, node) for value, node in known.items()}
-    for value in order:
-        if value not in found:
-            _lower_with(graph, value, found, defined)
+    try:
+        for value in by_need(order, defined):
+            if value in found:
+                continue
+            if value in defined:
+                found[value] = found[defined[value]]
+            elif value._op is None:
+                graph.origin = None
+                found[value] = _constant(graph, value)
+            else:
+                graph.origin = value
+                found[value] = _lowered(graph, value, [found[x] for x in inputs_of(value)])
+    finally:
+        graph.origin = None
     return [joined(graph, found[value]) for value in outputs]
 
 
-def _lower_with(graph: Graph, value: Value, known: dict[Value, Known], defined: Mapping[Value, Value]) -> None:
-    stack = [value]
-    while stack:  # a definition may be younger than the leaf that stands for it
-        node = stack[-1]
-        needed = (defined[node],) if node in defined else inputs_of(node)
-        if not all(map(known.__contains__, needed)):
-            stack.extend(x for x in needed if x not in known)
-            continue
-        stack.pop()
-        if node not in known:
-            args = list(map(known.__getitem__, needed))
-            known[node] = args[0] if node in defined else _lowered(graph, node, args)
+def _constant(graph: Graph, value: Value) -> Known:
+    data = value._data
+    if type(data) is Abstract:
+        raise GraphError(f"compile: {describe(value)} belongs to another trace.")
+    dtype = dtype_of(data)
+    return (complexes.constant if dtype.kind == "c" else Graph.constant)(graph, data, dtype)
 
 
 def _lowered(graph: Graph, value: Value, args: Sequence[Known]) -> Known:
-    op = value._op
-    if op is None:
-        if type(value._data) is Abstract:
-            raise GraphError(f"compile: {describe(value)} belongs to another trace.")
-        dtype = dtype_of(value._data)
-        return (complexes.constant if dtype.kind == "c" else Graph.constant)(graph, value._data, dtype)
-    result = abstract(value._data)
-    graph.origin = value
+    op, result, attrs = value._op, abstract(value._data), value._extra.attrs
+    assert op is not None
     rule = rule_of(op)
-    is_complex = result.dtype.kind == "c" or Pair in map(type, args)
-    try:
-        if is_complex and rule is not lower_loop:
-            node = complexes.lower(graph, op, rule, result, args, value._extra.attrs)
-        else:
-            node = rule(graph, result, *args, **value._extra.attrs)
-    finally:
-        graph.origin = None
+    if (result.dtype.kind == "c" or Pair in map(type, args)) and rule is not lower_loop:
+        node = complexes.lower(graph, op, rule, result, args, attrs)
+    else:
+        node = rule(graph, result, *args, **attrs)
     assert node.shape == result.shape, (op.name, node.shape, result.shape)
     if isinstance(node, Pair):
         return node

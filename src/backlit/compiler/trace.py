@@ -20,8 +20,8 @@ from backlit.core.numbers import Abstract, as_data, dtype_of, exposed, shape_of
 from backlit.core.record import as_constant
 from backlit.core.state import mode
 from backlit.core.trees import Rebuild, flatten
-from backlit.core.value import INACTIVE, Buffer, Value, constant, current, describe, leaf, next_serial
-from backlit.core.walk import by_serial, reachable, toposort
+from backlit.core.value import INACTIVE, Buffer, Value, constant, current, describe, inputs_of, leaf, next_serial
+from backlit.core.walk import by_serial, reachable
 from backlit.ops.casting import ASTYPE
 from backlit.ops.creation import zeros
 from backlit.ops.passing import STOP_GRADIENT
@@ -295,14 +295,28 @@ def uncollected() -> Iterator[None]:
 
 def needed(outputs: Sequence[Value], defined: Mapping[Value, Value]) -> list[Value]:
     """All values that these need, each after its inputs; what an assigned leaf stands for belongs to them as well."""
-    wanted = list(outputs)
-    while True:
-        order = toposort(wanted)
-        known = set(wanted)
-        more = {defined[leaf] for leaf in order if leaf in defined} - known
-        if not more:
-            return order
-        wanted += sorted(more, key=by_serial)
+    found = reachable([*outputs, *(defined[x] for x in outputs if x in defined)])
+    while more := {defined[x] for x in defined.keys() & found} - found:
+        found |= reachable(more)
+    return sorted(found, key=by_serial)
+
+
+def by_need(order: Sequence[Value], defined: Mapping[Value, Value]) -> Sequence[Value]:
+    """Each value after what it stands for, too. That may be younger: a loop that is run with its history since."""
+    if all(node._serial < x._serial for x, node in defined.items()):
+        return order
+    done: dict[Value, None] = {}
+    for value in order:
+        stack = [value]
+        while stack:
+            node = stack[-1]
+            needed = [defined[node]] if node in defined else inputs_of(node)
+            missing = [x for x in needed if x not in done]
+            if missing and node not in done:
+                stack.extend(missing)
+            else:
+                done[stack.pop()] = None
+    return list(done)
 
 
 def run(f: Callable[..., Any], build: Callable[[Any], Any], arguments: Sequence[Value], **outer: Any) -> Traced:
