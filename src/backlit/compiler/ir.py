@@ -20,7 +20,7 @@ loop       a body run n times; `part` takes one of its results
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -81,7 +81,7 @@ class Body:
 
 
 class Graph:
-    """Makes nodes. Equal ones are one, and what can be known beforehand is; each rule stands in `_simplified`."""
+    """Makes nodes. Equal ones are one, and what can be known beforehand is; each rule stands in `_ALGEBRA`."""
 
     def __init__(self) -> None:
         self.nodes: list[Node] = []
@@ -134,7 +134,9 @@ class Graph:
 
     def constant(self, data: Any, dtype: Dtype) -> Node:
         array = np.asarray(data, dtype)
-        if array.size and (array.ndim == 0 or _uniform(array)):
+        if not array.ndim:
+            return self.number(array[()], dtype)
+        if array.size and _uniform(array):
             return self.broadcast(self.number(array.reshape(-1)[0], dtype), array.shape)
         return self._make("constant", (), ("array",), array.shape, dtype, np.ascontiguousarray(array))
 
@@ -149,15 +151,15 @@ class Graph:
         shape = _common(shapes)
         if dtype is None:
             dtype = args[-1].dtype
-        found = self._simplified(function, args, shape, dtype)
-        if found is not None:
+        simplified = _ALGEBRA.get(function)
+        if simplified is not None and (found := simplified(self, args, shape, dtype)) is not None:
             return found
-        if function == "add" and shape and dtype.kind == "f":
+        if function == "add" and shape and dtype.kind == "f" and args[-1].kind == "scatter":
             found = self._placed_together(args[0], args[-1])
             if found is not None:
                 return found
         full = args if shapes.count(shape) == len(args) else tuple([self.broadcast(a, shape) for a in args])
-        if shape and any(a.kind == "view" for a in full):
+        if shape and "view" in [a.kind for a in full]:
             found = self._spread_after(function, full, shape, dtype)
             if found is not None:
                 return found
@@ -203,89 +205,28 @@ class Graph:
             x = x.args[0]
         return x.data if x.kind == "constant" and not x.shape else None
 
-    def _simplified(self, function: str, args: tuple[Node, ...], shape: Shape, dtype: Dtype) -> Node | None:
-        """Algebra that holds for every number, NaN and infinities among them."""
-        if function not in _WITH_ALGEBRA:
-            return None
-
-        def spread(x: Node) -> Node:
-            return self.broadcast(x, shape)
-
-        if function == "multiply":
-            for a, b in (args, args[::-1]):
-                factor = self.value_of(b)
-                if factor is not None:
-                    if factor == 1 and a.dtype == dtype:
-                        return spread(a)
-                    if factor == -1 and dtype.kind == "f":
-                        return spread(self.map("negative", a))
-                elif b.kind == "map" and b.attrs[0] == "negative":
-                    factor = self.value_of(a)
-                    if factor is not None and factor == -1:
-                        return spread(b.args[0])
-        elif function == "divide":
-            by = self.value_of(args[1])
-            if by is None:
-                return None
-            if by == 1 and args[0].dtype == dtype:
-                return spread(args[0])
-            if dtype.kind == "f" and by != 0 and math.frexp(abs(float(by)))[0] == 0.5 and math.isfinite(1 / float(by)):
-                return self.map("multiply", args[0], self.number(1 / by, dtype))  # exact: a power of two
-        elif function == "pow" and dtype.kind == "f":
-            power = self.value_of(args[1])
-            if power is not None and args[0].dtype == dtype:
-                x = args[0]
-                if power == 1:
-                    return spread(x)
-                if power == 2:
-                    return spread(self.map("multiply", x, x))
-                if power == -1:
-                    return spread(self.map("divide", self.number(1, dtype), x))
-        elif function == "square":
-            return self.map("multiply", args[0], args[0])
-        elif function == "negative" and args[0].kind == "map" and args[0].attrs[0] == "negative":
-            return args[0].args[0]
-        elif function == "add" and args[1].kind == "map" and args[1].attrs[0] == "negative" and dtype.kind == "f":
-            return self.map("subtract", args[0], args[1].args[0])
-        elif function == "where":
-            chosen = self.value_of(args[0])
-            if chosen is not None:
-                return spread(args[1] if chosen else args[2])
-            if args[1] is args[2]:
-                return spread(args[1])
-        elif function in ("bitwise_and", "logical_and") and dtype == BOOL:
-            for a, b in (args, args[::-1]):
-                value = self.value_of(b)
-                if value is not None and a.dtype == BOOL:
-                    return spread(a) if value else spread(b)
-        elif function in ("bitwise_or", "logical_or") and dtype == BOOL:
-            for a, b in (args, args[::-1]):
-                value = self.value_of(b)
-                if value is not None and a.dtype == BOOL:
-                    return spread(b) if value else spread(a)
-        return None
-
     # -- movement -----------------------------------------------------------------------------------------------
 
     def view(self, x: Node, shape: Shape, offsets: Sequence[int], rows: Sequence[Sequence[int]]) -> Node:
         """Index d of `x` is offsets[d] + the sum over j of rows[d][j] times index j of the result."""
+        if 1 in shape:
+            rows = [[0 if n == 1 else c for n, c in zip(shape, row, strict=True)] for row in rows]
+        return self._view(x, shape, tuple(offsets), tuple(map(tuple, rows)))
+
+    def _view(self, x: Node, shape: Shape, offsets: tuple[int, ...], rows: Rows) -> Node:
+        """The same, of rows in which no index counts that is always 0."""
         if 0 in shape:
             return self._make("constant", (), ("array",), shape, x.dtype, np.zeros(shape, x.dtype))
-        offsets = tuple(offsets)
-        if 1 in shape:
-            rows = tuple([tuple([0 if n == 1 else c for n, c in zip(shape, row, strict=True)]) for row in rows])
-        else:
-            rows = tuple(map(tuple, rows))
         if x.shape == shape and not any(offsets) and rows == _rows_of_broadcast(shape, shape):
             return x
         if x.kind == "view":
-            return self.view(x.args[0], shape, *_view_of_view(*x.attrs, offsets, rows, len(shape)))
+            return self._view(x.args[0], shape, *_view_of_view(*x.attrs, offsets, rows, len(shape)))
         return self._make("view", (x,), (offsets, rows), shape, x.dtype)
 
     def broadcast(self, x: Node, shape: Shape) -> Node:
         if x.shape == shape:
             return x
-        return self.view(x, shape, [0] * len(x.shape), _rows_of_broadcast(x.shape, shape))
+        return self._view(x, shape, (0,) * len(x.shape), _rows_of_broadcast(x.shape, shape))
 
     def transpose(self, x: Node, axes: Sequence[int]) -> Node:
         """Axis j of the result is axis axes[j] of `x`."""
@@ -424,6 +365,107 @@ def _place(node: Node) -> tuple[bool, int]:
     return node.kind == "view", node.index
 
 
+# -- algebra that holds for every number, NaN and infinities among them --------------------------------------------
+# Each rule gives what a map is simplified to, or None: of its arguments, its shape and its dtype.
+
+
+def _sum(g: Graph, args: tuple[Node, ...], shape: Shape, dtype: Dtype) -> Node | None:
+    if dtype.kind == "f" and _is_negative(args[1]):
+        return g.map("subtract", args[0], args[1].args[0])
+    return None
+
+
+def _product(g: Graph, args: tuple[Node, ...], shape: Shape, dtype: Dtype) -> Node | None:
+    for a, b in (args, args[::-1]):
+        if b.kind == "map":
+            if _is_negative(b) and g.value_of(a) == -1:
+                return g.broadcast(b.args[0], shape)
+        elif (factor := g.value_of(b)) is not None:
+            if factor == 1 and a.dtype == dtype:
+                return g.broadcast(a, shape)
+            if factor == -1 and dtype.kind == "f":
+                return g.broadcast(g.map("negative", a), shape)
+    return None
+
+
+def _quotient(g: Graph, args: tuple[Node, ...], shape: Shape, dtype: Dtype) -> Node | None:
+    x, by = args[0], g.value_of(args[1])
+    if by is None:
+        return None
+    if by == 1 and x.dtype == dtype:
+        return g.broadcast(x, shape)
+    if dtype.kind == "f" and by != 0 and math.frexp(abs(float(by)))[0] == 0.5 and math.isfinite(1 / float(by)):
+        return g.map("multiply", x, g.number(1 / by, dtype))  # exact: a power of two
+    return None
+
+
+def _power(g: Graph, args: tuple[Node, ...], shape: Shape, dtype: Dtype) -> Node | None:
+    x, power = args[0], g.value_of(args[1])
+    if power is None or dtype.kind != "f" or x.dtype != dtype:
+        return None
+    if power == 1:
+        return g.broadcast(x, shape)
+    if power == 2:
+        return g.broadcast(g.map("multiply", x, x), shape)
+    return g.broadcast(g.map("divide", g.number(1, dtype), x), shape) if power == -1 else None
+
+
+def _square(g: Graph, args: tuple[Node, ...], shape: Shape, dtype: Dtype) -> Node:
+    return g.map("multiply", args[0], args[0])
+
+
+def _opposite(g: Graph, args: tuple[Node, ...], shape: Shape, dtype: Dtype) -> Node | None:
+    return args[0].args[0] if _is_negative(args[0]) else None
+
+
+def _choice(g: Graph, args: tuple[Node, ...], shape: Shape, dtype: Dtype) -> Node | None:
+    condition, a, b = args
+    chosen = g.value_of(condition)
+    if chosen is not None:
+        return g.broadcast(a if chosen else b, shape)
+    return g.broadcast(a, shape) if a is b else None
+
+
+def _conjunction(g: Graph, args: tuple[Node, ...], shape: Shape, dtype: Dtype) -> Node | None:
+    return _decided(g, args, shape, False) if dtype == BOOL else None
+
+
+def _disjunction(g: Graph, args: tuple[Node, ...], shape: Shape, dtype: Dtype) -> Node | None:
+    return _decided(g, args, shape, True) if dtype == BOOL else None
+
+
+def _decided(g: Graph, args: tuple[Node, ...], shape: Shape, by: bool) -> Node | None:
+    """Of two truths, one that is known: it is the result if it decides that, and else the other one is."""
+    for a, b in (args, args[::-1]):
+        value = g.value_of(b)
+        if value is not None and a.dtype == BOOL:
+            return g.broadcast(b if value == by else a, shape)
+    return None
+
+
+def _is_negative(x: Node) -> bool:
+    """Whether this is the negative of something."""
+    return x.kind == "map" and x.attrs[0] == "negative"
+
+
+_ALGEBRA: Mapping[str, Callable[[Graph, tuple[Node, ...], Shape, Dtype], Node | None]] = {
+    "add": _sum,
+    "bitwise_and": _conjunction,
+    "bitwise_or": _disjunction,
+    "divide": _quotient,
+    "logical_and": _conjunction,
+    "logical_or": _disjunction,
+    "multiply": _product,
+    "negative": _opposite,
+    "pow": _power,
+    "square": _square,
+    "where": _choice,
+}
+
+
+# -- shapes and numbers --------------------------------------------------------------------------------------------
+
+
 def _common(shapes: Sequence[Shape]) -> Shape:
     """The shape to which these broadcast."""
     found: Shape = ()
@@ -437,14 +479,9 @@ def _common(shapes: Sequence[Shape]) -> Shape:
 
 _broadcast = lru_cache(maxsize=1024)(np.broadcast_shapes)
 
-_LOGIC = {"bitwise_and", "logical_and", "bitwise_or", "logical_or"}
-_WITH_ALGEBRA = {"add", "divide", "multiply", "negative", "pow", "square", "where"} | _LOGIC
-"""The functions of which `_simplified` knows a rule."""
-
-
 @lru_cache(maxsize=1024)
 def _rows_of_broadcast(have: Shape, want: Shape) -> Rows:
-    """The rows of a view that spreads an array."""
+    """The rows of a view that spreads an array; axes of length 1 count nowhere."""
     extra = len(want) - len(have)
     return tuple(tuple(int(j == d + extra and n != 1) for j in range(len(want))) for d, n in enumerate(have))
 
