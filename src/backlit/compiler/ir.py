@@ -38,7 +38,8 @@ HALF, SINGLE = np.dtype(np.float16), np.dtype(np.float32)
 
 
 class Node:
-    """One node. attrs: what its kind needs to know beside its arguments; it can be hashed.
+    """One node. attrs: what its kind needs to know beside its arguments; it can be hashed. data: of a constant array,
+    or the body of a loop. index: its place among all of a graph, behind its arguments.
 
     means: the dtype of the numbers that come in or go out, where that is a complex one: these are stored in parts,
     along a last axis of length 2.
@@ -46,12 +47,19 @@ class Node:
 
     __slots__ = ("args", "attrs", "data", "dtype", "index", "kind", "means", "origins", "shape")
 
-    def __init__(self, kind: str, args: tuple[Node, ...], attrs: tuple[Any, ...], shape: Shape, dtype: Dtype) -> None:
-        self.kind, self.args, self.attrs, self.shape, self.dtype = kind, args, attrs, shape, dtype
+    def __init__(
+        self,
+        kind: str,
+        args: tuple[Node, ...],
+        attrs: tuple[Any, ...],
+        shape: Shape,
+        dtype: Dtype,
+        data: Any = None,
+        index: int = 0,
+    ) -> None:
+        self.kind, self.args, self.attrs, self.shape, self.dtype, self.means = kind, args, attrs, shape, dtype, dtype
+        self.data, self.index = data, index
         self.origins: list[Value] = []
-        self.means = dtype
-        self.data: Any = None  # of a constant array, or the body of a loop
-        self.index = 0
 
     @property
     def size(self) -> int:
@@ -97,10 +105,9 @@ class Graph:
         key = (kind, args, attrs, shape, dtype, id(data))
         node = self._known.get(key)
         if node is None:
-            node = Node(kind, args, attrs, shape, dtype)
-            node.data, node.index = data, len(self.nodes)
-            self._known[key] = node
-            self.nodes.append(node)
+            nodes = self.nodes
+            node = self._known[key] = Node(kind, args, attrs, shape, dtype, data, len(nodes))
+            nodes.append(node)
         origin, origins = self.origin, node.origins
         if origin is not None and (not origins or (len(origins) < 8 and all(o is not origin for o in origins))):
             origins.append(origin)
@@ -115,8 +122,8 @@ class Graph:
 
     def meaning(self, x: Node, dtype: Dtype) -> Node:
         """A node of its own for the same numbers, read as complex ones in parts."""
-        node = Node(x.kind, x.args, x.attrs, x.shape, x.dtype)
-        node.data, node.index, node.means, node.origins = x.data, len(self.nodes), dtype, x.origins
+        node = Node(x.kind, x.args, x.attrs, x.shape, x.dtype, x.data, len(self.nodes))
+        node.means, node.origins = dtype, x.origins
         self.nodes.append(node)
         return node
 
@@ -130,12 +137,13 @@ class Graph:
     def number(self, number: Any, dtype: Dtype) -> Node:
         """A constant without axes."""
         number = dtype.type(number)
-        return self._make("constant", (), (number.tobytes(),), (), dtype, _interned(number))
+        raw = number.tobytes()
+        return self._make("constant", (), (raw,), (), dtype, _NUMBERS.setdefault((dtype, raw), number))
 
     def constant(self, data: Any, dtype: Dtype) -> Node:
+        if isinstance(data, (float, np.generic)):
+            return self.number(data, dtype)
         array = np.asarray(data, dtype)
-        if not array.ndim:
-            return self.number(array[()], dtype)
         if array.size and _uniform(array):
             return self.broadcast(self.number(array.reshape(-1)[0], dtype), array.shape)
         return self._make("constant", (), ("array",), array.shape, dtype, np.ascontiguousarray(array))
@@ -147,8 +155,11 @@ class Graph:
 
     def map(self, function: str, *args: Node, dtype: Dtype | None = None) -> Node:
         """A scalar function of arguments that broadcast."""
-        shapes = [a.shape for a in args]
-        shape = _common(shapes)
+        shape = args[0].shape
+        for a in args:
+            if a.shape != shape:
+                shape = _common([a.shape for a in args])
+                break
         if dtype is None:
             dtype = args[-1].dtype
         simplified = _ALGEBRA.get(function)
@@ -158,29 +169,36 @@ class Graph:
             found = self._placed_together(args[0], args[-1])
             if found is not None:
                 return found
-        full = args if shapes.count(shape) == len(args) else tuple([self.broadcast(a, shape) for a in args])
-        if shape and "view" in [a.kind for a in full]:
-            found = self._spread_after(function, full, shape, dtype)
-            if found is not None:
-                return found
+        full = args
+        for a in args:
+            if a.shape != shape:
+                full = tuple([self.broadcast(a, shape) for a in args])
+                break
+        for a in full:
+            if a.kind == "view" and shape:
+                found = self._spread_after(function, full, shape, dtype)
+                if found is not None:
+                    return found
+                break
         if function in ("add", "multiply") and _place(full[0]) > _place(full[1]):
             full = full[1], full[0]  # a·b and b·a are one node, and their difference is 0
         return self._make("map", full, (function,), shape, dtype)
 
     def _spread_after(self, function: str, full: tuple[Node, ...], shape: Shape, dtype: Dtype) -> Node | None:
         """A map of what is all spread in the same way: computed where it is small, and spread then."""
-        scalars = [self.scalar_of(a) for a in full]
-        spread = [a for a, scalar in zip(full, scalars, strict=True) if scalar is None]
-        if not spread:
-            return self.broadcast(self.map(function, *scalars, dtype=dtype), shape)  # type: ignore[arg-type]
-        first = spread[0]
-        if first.kind != "view" or first.args[0].size >= math.prod(shape):
+        first = full[0]  # that is no number, if there is one
+        for a in full:
+            if a.kind != "view":
+                return None
+            if not first.args[0].shape:
+                first = a
+        small = first.args[0]
+        if small.shape and small.size >= math.prod(shape):
             return None
-        have = first.args[0].shape
-        if any(a.kind != "view" or a.attrs != first.attrs or a.args[0].shape != have for a in spread):
-            return None
-        small = (a.args[0] if scalar is None else scalar for a, scalar in zip(full, scalars, strict=True))
-        return self.view(self.map(function, *small, dtype=dtype), shape, *first.attrs)
+        for a in full:
+            if a.args[0].shape and (a.attrs != first.attrs or a.args[0].shape != small.shape):
+                return None
+        return self._view(self.map(function, *[a.args[0] for a in full], dtype=dtype), shape, *first.attrs)
 
     def cast(self, x: Node, dtype: Dtype) -> Node:
         if x.dtype == dtype:
@@ -479,6 +497,7 @@ def _common(shapes: Sequence[Shape]) -> Shape:
 
 _broadcast = lru_cache(maxsize=1024)(np.broadcast_shapes)
 
+
 @lru_cache(maxsize=1024)
 def _rows_of_broadcast(have: Shape, want: Shape) -> Rows:
     """The rows of a view that spreads an array; axes of length 1 count nowhere."""
@@ -542,12 +561,8 @@ def _converted(number: Any, dtype: Dtype) -> Any:
 
 _TOGETHER = 64
 """How many numbers one scatter takes together."""
-_NUMBERS: dict[tuple[Any, bytes], Any] = {}
-
-
-def _interned(number: Any) -> Any:
-    """One object for equal numbers of one dtype, so that nodes that hold them are found to be equal."""
-    return _NUMBERS.setdefault((number.dtype, number.tobytes()), number)
+_NUMBERS: dict[tuple[Dtype, bytes], Any] = {}
+"""One object for equal numbers of one dtype, so that nodes that hold them are found to be equal."""
 
 
 def _uniform(array: Any) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from backlit.compiler import complexes, tape
@@ -47,7 +47,7 @@ def lower(
                 found[value] = _constant(graph, value)
             else:
                 graph.origin = value
-                found[value] = _lowered(graph, value, [found[x] for x in inputs_of(value)])
+                found[value] = _lowered(graph, value, list(map(found.__getitem__, inputs_of(value))))
     finally:
         graph.origin = None
     return [joined(graph, found[value]) for value in outputs]
@@ -62,9 +62,9 @@ def _constant(graph: Graph, value: Value) -> Known:
 
 
 def _lowered(graph: Graph, value: Value, args: Sequence[Known]) -> Known:
-    op, result, attrs = value._op, abstract(value._data), value._extra.attrs
+    op, data, attrs = value._op, value._data, value._extra.attrs
     assert op is not None
-    rule = rule_of(op)
+    rule, result = rule_of(op), data if type(data) is Abstract else abstract(data)
     if (result.dtype.kind == "c" or Pair in map(type, args)) and rule is not lower_loop:
         node = complexes.lower(graph, op, rule, result, args, attrs)
     else:
@@ -77,12 +77,12 @@ def _lowered(graph: Graph, value: Value, args: Sequence[Known]) -> Known:
 
 def rule_of(op: Op) -> Callable[..., Node]:
     """How an op is lowered: by the rule of its record; an elementwise op without one by the map of its name."""
-    if op.lower is not None:
-        return op.lower
-    return _same(op.name) if isinstance(op, Elementwise) and op.name in FUNCTIONS else refused
+    return op.lower or _by_name(op)
 
 
-_same = cache(same)
+@lru_cache(maxsize=1024)
+def _by_name(op: Op) -> Callable[..., Node]:
+    return same(op.name) if isinstance(op, Elementwise) and op.name in FUNCTIONS else refused
 
 
 # -- loops ------------------------------------------------------------------------------------------------------

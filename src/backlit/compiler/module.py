@@ -124,9 +124,7 @@ class Module:
 
 def array(data: Any) -> Node:
     """A node for an array that only the machine code reads."""
-    node = Node("constant", (), ("array",), data.shape, data.dtype)
-    node.data = data
-    return node
+    return Node("constant", (), ("array",), data.shape, data.dtype, data)
 
 
 def pointer_at(code: Code, slot: int) -> str:

@@ -42,7 +42,10 @@ def same(name: str) -> Callable[..., Any]:
 
     def lower(g: Graph[N], result: Abstract, *xs: N) -> N:
         dtype = result.dtype
-        return g.map(name, *[x if x.dtype is dtype else g.cast(x, dtype) for x in xs], dtype=dtype)
+        for x in xs:
+            if x.dtype is not dtype:
+                return g.map(name, *[g.cast(x, dtype) for x in xs], dtype=dtype)
+        return g.map(name, *xs, dtype=dtype)
 
     return lower
 
