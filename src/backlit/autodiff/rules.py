@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from backlit.core import dtypes
-from backlit.core.numbers import NUMBER, Abstract, Shape, dtype_of, shape_of
+from backlit.core.numbers import Abstract, Shape, dtype_of, shape_of
 from backlit.core.op import ONE, Attrs, Elementwise, Linear, Op, Special
 from backlit.core.value import Value
 from backlit.ops.casting import ASTYPE
@@ -108,7 +108,7 @@ def fit(ct: Any, like: Any) -> Any:
     >>> fit(np.ones((32, 10)), np.zeros(10)).shape
     (10,)
     """
-    if type(ct) is Value and type(like) is Value and ct._data is like._data is NUMBER:
+    if type(ct) is Value and type(like) is Value and ct._data is like._data:
         return ct
     if type(ct) is np.ndarray and type(like) is np.ndarray:  # what the rest does, sooner
         if ct.shape[1:] == like.shape:

@@ -81,6 +81,16 @@ class Trace:
 
     # -- what variables stand for -------------------------------------------------------------------------------
 
+    def lifted(self, nodes: tuple[Value, ...]) -> tuple[Value, ...]:
+        """The nodes that take part in the trace, for some that may come from outside."""
+        if not self.frames:
+            for node in nodes:
+                if type(node._data) is not Abstract:
+                    break
+            else:
+                return nodes
+        return tuple(map(self.lift, nodes))
+
     def lift(self, node: Value) -> Value:
         """The node that takes part in the trace, for one that may come from outside."""
         if not self.frames and type(node._data) is Abstract:

@@ -7,7 +7,7 @@ Stored data never change; what the user is shown are read-only views (`Numbers`)
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -22,30 +22,40 @@ FLOAT64 = dtypes.float64
 class Abstract:
     """What is known of a value while a function is traced: its shape and its dtype, but no number.
 
+    Equal ones are one object, as a rule: a graph may have millions, of which few differ, and what follows from them is
+    looked up by that object.
+
     >>> Abstract((2, 3), dtypes.float32)
     float32[2,3]
     """
 
     __slots__ = ("dtype", "shape")
+    shape: Shape
+    dtype: np.dtype[Any]
 
-    def __init__(self, shape: Shape, dtype: np.dtype[Any]) -> None:
-        self.shape = shape
-        self.dtype = dtype
+    def __new__(cls, shape: Shape, dtype: np.dtype[Any]) -> Abstract:
+        return _known(shape, dtype)
 
     def __repr__(self) -> str:
         return f"{self.dtype.name}[{','.join(map(str, self.shape))}]"
 
 
+@lru_cache(maxsize=4096)
+def _known(shape: Shape, dtype: np.dtype[Any]) -> Abstract:
+    found = object.__new__(Abstract)
+    found.shape, found.dtype = shape, dtype
+    return found
+
+
 NUMBER = Abstract((), FLOAT64)
-"""What is known of a float64 without axes. One object, as a graph may have millions of them."""
+"""What is known of a float64 without axes."""
 
 
 def abstract(data: Any) -> Abstract:
     """What is known of stored data while a function is traced."""
     if type(data) is float:
         return NUMBER
-    found = data if type(data) is Abstract else Abstract(shape_of(data), dtype_of(data))
-    return NUMBER if not found.shape and found.dtype is FLOAT64 else found
+    return data if type(data) is Abstract else _known(shape_of(data), dtype_of(data))
 
 
 def shape_of(data: Any) -> Shape:

@@ -17,7 +17,7 @@ import numpy as np
 
 from backlit.core.errors import ShapeError
 from backlit.core.notation import Notation, call
-from backlit.core.numbers import Abstract, Shape, abstract, quietly, stored
+from backlit.core.numbers import Abstract, Shape, quietly, stored
 
 Rule = Callable[..., Any]
 Attrs = Mapping[str, Any]
@@ -117,8 +117,8 @@ class Op:
     def infer(self, inputs: Sequence[Any], attrs: Attrs) -> Abstract:
         """Shape and dtype of the result from those of the inputs, without computing it."""
         assert self.shape is not None, f"{self.name} has no shape rule"
-        dtype = self.dtype(*inputs, **attrs) if self.dtype else np.result_type(*(x.dtype for x in inputs))
-        return Abstract(self.shape(*inputs, **attrs), np.dtype(dtype))
+        dtype = self.dtype(*inputs, **attrs) if self.dtype else _promoted(inputs)
+        return Abstract(tuple(self.shape(*inputs, **attrs)), np.dtype(dtype))
 
     def _infer_elementwise(self, inputs: Sequence[Any], attrs: Attrs) -> Abstract:
         return Abstract(
@@ -167,7 +167,7 @@ class Elementwise(Op):
     def infer(self, inputs: Sequence[Any], attrs: Attrs) -> Abstract:
         if attrs:
             return self._infer_elementwise(inputs, attrs)
-        return _inferred(self, *[(x.shape, x.dtype) for x in inputs])
+        return _inferred(self, *inputs)
 
 
 class Linear(Op):
@@ -300,9 +300,18 @@ def _does_not_broadcast(name: str, shapes: Sequence[Shape], axis: int) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _inferred(op: Elementwise, *kinds: tuple[Shape, np.dtype[Any]]) -> Abstract:
+def _inferred(op: Elementwise, *inputs: Abstract) -> Abstract:
     """The shape and dtype of an elementwise result, from those of the inputs; a graph has few that differ."""
-    return abstract(op._infer_elementwise([Abstract(*kind) for kind in kinds], {}))
+    return op._infer_elementwise(inputs, {})
+
+
+def _promoted(inputs: Sequence[Any]) -> np.dtype[Any]:
+    """The dtype to which these give way together."""
+    dtype: np.dtype[Any] = inputs[0].dtype
+    for x in inputs:
+        if x.dtype is not dtype:
+            return np.result_type(*[x.dtype for x in inputs])
+    return dtype
 
 
 @lru_cache(maxsize=4096)

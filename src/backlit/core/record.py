@@ -50,7 +50,7 @@ def operands(args: Sequence[Any]) -> tuple[Value, ...]:
     plain = False
     for arg in args:
         if isinstance(arg, Value):
-            nodes.append(current(arg) if SPECIAL else arg if arg._now is None else arg._now)
+            nodes.append(current(arg) if SPECIAL and arg._op is None else arg if arg._now is None else arg._now)
         else:
             plain = True
             nodes.append(arg)
@@ -60,7 +60,9 @@ def operands(args: Sequence[Any]) -> tuple[Value, ...]:
             if isinstance(node, Value):
                 dtype = dtype_of(node._data)
                 kind = dtype if kind is None or kind is dtype else np.promote_types(kind, dtype)
-        nodes = [node if isinstance(node, Value) else as_constant(node, kind) for node in nodes]
+        for k, node in enumerate(nodes):
+            if not isinstance(node, Value):
+                nodes[k] = as_constant(node, kind)
     return tuple(nodes)
 
 
@@ -70,10 +72,10 @@ def as_constant(arg: Any, beside: np.dtype[Any] | None = None) -> Value:
     An array is copied unless nobody can write into it, because the user may do so later.
     """
     kind = type(arg)
-    if kind is float and (beside is None or beside is dtypes.float64 or beside == dtypes.float64):
+    if (kind is float or kind is int) and beside is not None and beside.kind == "f":
+        return constant(float(arg) if beside.char == "d" else beside.type(arg))
+    if kind is float and beside is None:
         return constant(arg)
-    if beside is not None and (kind is float or kind is int) and beside.kind == "f":
-        return constant(float(arg) if beside == dtypes.float64 else beside.type(arg))
     if kind in (float, int, bool, complex):
         if kind is bool or beside is None:
             dtype = np.result_type(type(arg))
@@ -120,9 +122,10 @@ def record(op: Op, inputs: tuple[Value, ...], attrs: Attrs = NO_ATTRS) -> Value:
     """A new node: the op applied to nodes. The only place where graphs grow, but for the fast path of scalars."""
     mode = current_mode() if SPECIAL else None
     if mode is not None and mode.trace is not None:
-        inputs = tuple(map(mode.trace.lift, inputs))
-    active = mixed = traced = False
+        inputs = mode.trace.lifted(inputs)
+    active = mixed = False
     floats = True
+    traced = 0
     datas = []
     for node in inputs:
         data = node._data
@@ -131,7 +134,7 @@ def record(op: Op, inputs: tuple[Value, ...], attrs: Attrs = NO_ATTRS) -> Value:
         else:
             floats = False
             if type(data) is Abstract:
-                traced = True
+                traced += 1
         if node._grad is not INACTIVE:
             active = True
         datas.append(data)
@@ -139,7 +142,7 @@ def record(op: Op, inputs: tuple[Value, ...], attrs: Attrs = NO_ATTRS) -> Value:
         datas = [strong(data) for data in datas]
     try:
         if traced and mode is not None:
-            data = op.infer([d if type(d) is Abstract else abstract(d) for d in datas], attrs)
+            data = op.infer(datas if traced == len(datas) else list(map(abstract, datas)), attrs)
         else:
             token = enter_quiet()
             try:

@@ -62,7 +62,9 @@ def fast_binary(op: Elementwise) -> tuple[Callable[..., Any], Callable[..., Any]
                 node._lasti = frame.f_lasti
                 node._serial = next_serial()
                 return node
-        elif (kind is Value or kind is Parameter) and not SPECIAL:
+        elif kind is Value or kind is Parameter:
+            if SPECIAL:
+                return record(op, operands((self, other)))
             return record(
                 op,
                 (self if self._now is None else self._now, other if other._now is None else other._now),
