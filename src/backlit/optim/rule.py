@@ -199,10 +199,7 @@ class Optimizer:
     def _buffers(self) -> list[Buffer]:
         """The leaves of the state. Until someone asks for them, plain numbers do, and a step is quicker."""
         leaves = flatten(self._state)[0]
-        return [
-            Buffer(leaf, name=name, dtype="int64" if type(leaf) is int else None)
-            for leaf, name in zip(leaves, self._names, strict=True)
-        ]
+        return [Buffer(leaf, name, dtype_of(leaf)) for leaf, name in zip(leaves, self._names, strict=True)]
 
     @cached_property
     def _names(self) -> list[str]:
