@@ -85,7 +85,7 @@ class Trace:
         """The nodes that take part in the trace, for some that may come from outside."""
         if not self.frames:
             for node in nodes:
-                if type(node._data) is not Abstract:
+                if type(node._data) is not Abstract and self._lifted(node) is not node:
                     break
             else:
                 return nodes

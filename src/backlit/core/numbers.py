@@ -53,9 +53,10 @@ NUMBER = Abstract((), FLOAT64)
 
 def abstract(data: Any) -> Abstract:
     """What is known of stored data while a function is traced."""
-    if type(data) is float:
-        return NUMBER
-    return data if type(data) is Abstract else _known(shape_of(data), dtype_of(data))
+    kind = type(data)
+    if kind is Abstract:
+        return data  # type: ignore[no-any-return]
+    return _known((), _PYTHON_NUMBERS[kind]) if kind in _PYTHON_NUMBERS else _known(data.shape, data.dtype)
 
 
 def shape_of(data: Any) -> Shape:

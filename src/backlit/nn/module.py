@@ -270,8 +270,11 @@ def _places_in(module: Module) -> Iterator[tuple[str, Value, Any]]:
             yield path, form, thing
         elif not isinstance(form, Value):
             parts = _parts(path, form)
-            own = dict(parts if thing is form else _parts(path, thing))
-            stack.extend([(name, part, own[name]) for name, part in reversed(parts) if name in own])
+            if thing is form:
+                stack.extend([(name, part, part) for name, part in reversed(parts)])
+            else:
+                own = dict(_parts(path, thing))
+                stack.extend([(name, part, own[name]) for name, part in reversed(parts) if name in own])
 
 
 def _form_of(module: Module) -> Module:
