@@ -11,7 +11,7 @@ import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import backlit.ops.face  # noqa: F401  gives values their operators
 from backlit.autodiff.reverse import pull_back
@@ -29,8 +29,7 @@ from backlit.ops.passing import STOP_GRADIENT
 Tree = Any
 
 
-@dataclass
-class Captured:
+class Captured(NamedTuple):
     """A variable that a traced function reads or assigns. node: the leaf that stands for what it held before."""
 
     variable: Value
@@ -58,6 +57,10 @@ class Frame:
             extra.attrs, extra.name = {"frame": level}, node._extra.name
             self.stand_ins[node] = found
         return found
+
+
+_OUTSIDE = {"frame": -1}
+"""Of a leaf outside of every loop, also where a body is the first to read it."""
 
 
 class Trace:
@@ -148,7 +151,7 @@ class Trace:
             stand_in = leaf(Abstract(shape_of(data), dtype_of(data)), active=variable._grad is not INACTIVE)
             extra = stand_in._own_extra()
             extra.owner, extra.name = variable, node._extra.name or variable._extra.name
-            extra.attrs = {"frame": -1}  # outside of every loop, also where a body is the first to read it
+            extra.attrs = _OUTSIDE
             stand_in._code, stand_in._lasti = variable._code, variable._lasti
             self._now[variable] = stand_in
             found = Captured(variable, stand_in)
@@ -181,7 +184,7 @@ class Trace:
             raise ShapeError(f"{describe(variable)} has shape {held.shape} and was assigned one of shape {node.shape}.")
         if node.dtype != held.dtype:
             node = ASTYPE(node, dtype=held.dtype)
-        now = leaf(Abstract(held.shape, held.dtype), active=variable._grad is not INACTIVE)
+        now = leaf(held, active=variable._grad is not INACTIVE)
         extra = now._own_extra()
         extra.owner, extra.name = variable, variable._extra.name
         now._code, now._lasti = variable._code, variable._lasti

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Any
 
 Rebuild = Callable[[Iterator[Any]], Any]
@@ -37,7 +38,9 @@ def children_of(tree: Any) -> tuple[list[tuple[str, Any]], Callable[[list[Any]],
     """The named children of a container and a function that builds it anew; None for a leaf."""
     if tree is None:
         return [], lambda _: None
-    kind = type(tree)
+    kind: Any = type(tree)
+    if not _may_hold(kind):
+        return None
     if isinstance(tree, dict):
         keys = list(tree)
         return [(f"[{key!r}]", tree[key]) for key in keys], lambda new: kind(zip(keys, new, strict=True))
@@ -55,6 +58,13 @@ def children_of(tree: Any) -> tuple[list[tuple[str, Any]], Callable[[list[Any]],
             lambda new: dataclasses.replace(tree, **dict(zip(names, new, strict=True))),
         )
     return None
+
+
+@lru_cache(maxsize=1024)
+def _may_hold(kind: type) -> bool:
+    """Whether things of this type are containers; most that are asked about are not."""
+    known = issubclass(kind, (dict, list, tuple)) or hasattr(kind, "__backlit_flatten__")
+    return known or dataclasses.is_dataclass(kind)
 
 
 def mapped(f: Callable[..., Any], tree: Any, *others: Any) -> Any:
