@@ -6,11 +6,11 @@ gradient is spent on the optimizer's update, tile by tile.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from backlit.compiler.ir import Node
 from backlit.compiler.kernels import elements
-from backlit.compiler.loops import Affine, Writer, affine, counters, merged
+from backlit.compiler.loops import Index, Writer, affine, counters, merged
 from backlit.compiler.scalars import stored
 from backlit.compiler.schedule import Kernel, Schedule
 from backlit.compiler.target import Target
@@ -22,9 +22,9 @@ class TileWriter(Writer):
     def __init__(self, schedule: Schedule, target: Target, product: Node, aliases: dict[Node, Node]) -> None:
         super().__init__(schedule, target)
         self.product, self.aliases = product, aliases
-        self.places: set[tuple[Affine, ...]] = set()  # of the product, that are read
+        self.places: set[Index] = set()  # of the product, that are read
 
-    def _element(self, node: Node, index: Sequence[Affine], fresh: bool) -> str:
+    def _element(self, node: Node, index: Index, fresh: bool) -> str:
         if node is not self.product:
             return super()._element(node, index, fresh)
         self.places.add(tuple(self._merge(place) for place in index if place != (0, ())))

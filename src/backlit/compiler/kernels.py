@@ -7,7 +7,7 @@ from typing import Any
 
 from backlit.compiler.folds import AnyOrder, joined, start, through
 from backlit.compiler.ir import Node
-from backlit.compiler.loops import Affine, Writer, affine, combined, counters, merged
+from backlit.compiler.loops import Affine, Index, Writer, affine, combined, counters, merged
 from backlit.compiler.scalars import COST, LATE, apply, beats, literal, register
 from backlit.compiler.schedule import LEAVES, Kernel, Schedule, row_major
 from backlit.compiler.target import Target
@@ -15,10 +15,10 @@ from backlit.compiler.target import Target
 Plan = Callable[[Callable[[Any], Any]], None]
 
 
-def elements(w: Writer, kernel: Kernel, index: Sequence[Affine]) -> None:
+def elements(w: Writer, kernel: Kernel, index: Index) -> None:
     """One element of each node of an elementwise kernel."""
     values = [w.element(node, index, fresh=True) for node in kernel.nodes]
-    offset = combined(0, list(zip(row_major(kernel.domain), index, strict=True)))
+    offset = combined(0, row_major(kernel.domain), index)
     for node, value in zip(kernel.nodes, values, strict=True):  # last, lest one is written over what is read
         w.store(node, offset, value)
 
@@ -82,8 +82,8 @@ def _reduce(w: Writer, kernel: Kernel) -> Plan:
         names = {d: f"%i{d}" for d in range(len(x.shape))}
         kept = [(names[d], n) for d, n in enumerate(x.shape) if d not in axes and n != 1]
         taken = [(names[d], n) for d, n in enumerate(x.shape) if d in axes and n != 1]
-        kept_index = [index[d] for d in range(len(x.shape)) if d not in axes]
-        offset = combined(0, list(zip(row_major(node.shape), kept_index, strict=True)))
+        kept_index = tuple([index[d] for d in range(len(x.shape)) if d not in axes])
+        offset = combined(0, row_major(node.shape), kept_index)
         last = loops[-1][0]
         if last in {name for name, _ in taken} or not kept:
             outer, inner = arrange(kept), arrange(taken)
@@ -104,7 +104,7 @@ def _reduce(w: Writer, kernel: Kernel) -> Plan:
                 lambda: w.store(node, _renamed(offset, "a", row, w), start(node.attrs[0], x)),
             )
 
-            def add(places: Sequence[Sequence[Affine]], suffix: str = "") -> None:
+            def add(places: Sequence[Index], suffix: str = "") -> None:
                 def here(at: Affine) -> Affine:
                     return _renamed(at, suffix, row, w) if suffix else at
 
@@ -112,7 +112,7 @@ def _reduce(w: Writer, kernel: Kernel) -> Plan:
                     goal = here(offset)
                     total = w.load(node, goal)
                     for place in places:
-                        total = joined(w, function, total, w.element(x, [here(at) for at in place]), x)
+                        total = joined(w, function, total, w.element(x, tuple(map(here, place))), x)
                     w.store(node, goal, total)
 
                 w.loop([(name + suffix, n) for name, n in row], body)
@@ -123,13 +123,13 @@ def _reduce(w: Writer, kernel: Kernel) -> Plan:
             (counter, count), axis = taken[0], next(d for d in axes if x.shape[d] != 1)
             several = _rows_together(w.schedule, x, count)
 
-            def at(first: Affine) -> list[Affine]:
-                return [first if d == axis else place for d, place in enumerate(index)]
+            def at(first: Affine) -> Index:
+                return (*index[:axis], first, *index[axis + 1 :])
 
-            here = affine(0, {counter: several})
+            here = {counter: several} if count // several > 1 else {}
             w.loop(
-                [(counter, count // several)] if count // several > 1 else [],
-                lambda: add([at(combined(u, [(1, here)] if count // several > 1 else [])) for u in range(several)]),
+                [(counter, count // several)] if here else [],
+                lambda: add([at(affine(u, here)) for u in range(several)]),
             )
             if count % several:
                 add([at(affine(u, {})) for u in range(count - count % several, count)], "b")
@@ -164,9 +164,7 @@ def _renamed(index: Affine, suffix: str, loops: Sequence[tuple[str, int]], w: Wr
     return index[0], tuple((n + suffix if n in own else n, c) for n, c in index[1])
 
 
-def _folded(
-    w: Writer, node: Node, x: Node, index: Sequence[Affine], inner: Sequence[tuple[str, int]], offset: Affine
-) -> None:
+def _folded(w: Writer, node: Node, x: Node, index: Index, inner: Sequence[tuple[str, int]], offset: Affine) -> None:
     """A reduction in a register, through all loops."""
     function, nothing = node.attrs[0], start(node.attrs[0], x)
     step = AnyOrder(
@@ -183,8 +181,7 @@ def _pick(w: Writer, kernel: Kernel) -> Plan:
     def plan(arrange: Callable[[Any], Any]) -> None:
         _, index = counters(x.shape)
         outer = [(f"%i{d}", n) for d, n in enumerate(x.shape) if d != axis and n != 1]
-        kept = [index[d] for d in range(len(x.shape)) if d != axis]
-        offset = combined(0, list(zip(row_major(node.shape), kept, strict=True)))
+        offset = combined(0, row_major(node.shape), (*index[:axis], *index[axis + 1 :]))
         kind = register(x.dtype)
         w.attributes = LATE  # each turn goes on from the one before, and several stand better in one
 
@@ -193,7 +190,7 @@ def _pick(w: Writer, kernel: Kernel) -> Plan:
                 w.store(node, offset, "0")
                 return
             counter = f"%i{axis}"
-            first = w.element(x, [affine(0, {}) if d == axis else at for d, at in enumerate(index)])
+            first = w.element(x, (*index[:axis], affine(0, {}), *index[axis + 1 :]))
             head, after = w.label("fold"), w.label("done")
             before = w.block
             best, where, following = w.fresh("best"), w.fresh("where"), w.fresh("next")
@@ -224,10 +221,8 @@ def _pick(w: Writer, kernel: Kernel) -> Plan:
 def _region(w: Writer, x: Node, node: Node, before: Sequence[int], stem: str, arrange: Callable[[Any], Any]) -> None:
     """Loops that write an array into a part of a larger one."""
     loops, index = counters(x.shape, stem)
-    offset = combined(
-        sum(b * s for b, s in zip(before, row_major(node.shape), strict=True)),
-        list(zip(row_major(node.shape), index, strict=True)),
-    )
+    strides = row_major(node.shape)
+    offset = combined(sum(b * s for b, s in zip(before, strides, strict=True)), strides, index)
     if x.size:
         w.loop(arrange(loops), lambda: w.store(node, offset, w.element(x, index)))
 
@@ -252,8 +247,8 @@ def _pad(w: Writer, kernel: Kernel) -> Plan:
 
     def plan(arrange: Callable[[Any], Any]) -> None:
         loops, index = counters(node.shape, "%f")
-        offset = combined(0, list(zip(row_major(node.shape), index, strict=True)))
-        w.loop(arrange(loops), lambda: w.store(node, offset, w.element(fill, [])))
+        offset = combined(0, row_major(node.shape), index)
+        w.loop(arrange(loops), lambda: w.store(node, offset, w.element(fill, ())))
         _region(w, x, node, node.attrs[0], "%x", arrange)
 
     return plan
@@ -298,9 +293,8 @@ def _running(w: Writer, kernel: Kernel) -> Plan:
         length = x.shape[axis]
         w.apart.update([counter, *(name for name, _ in outer)])
         here = affine(length - 1, {counter: -1}) if reverse else affine(0, {counter: 1})
-        index[axis] = here if length > 1 else affine(0, {})
-        strides = row_major(node.shape)
-        offset = combined(0, list(zip(strides, index, strict=True)))
+        index = (*index[:axis], here if length > 1 else affine(0, {}), *index[axis + 1 :])
+        offset = combined(0, row_major(node.shape), index)
         kind = register(x.dtype)
         w.attributes = LATE  # each turn goes on from the one before, and several stand better in one
 

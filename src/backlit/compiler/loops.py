@@ -6,6 +6,7 @@ An index is an affine function of loop counters, so movement costs nothing: it o
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 from backlit.compiler import abreast
@@ -18,16 +19,19 @@ from backlit.core.numbers import Shape
 
 Affine = tuple[int, tuple[tuple[str, int], ...]]
 """A number plus multiples of counters."""
+Index = tuple[Affine, ...]
+"""A place in an array: one for each axis."""
 
 
 def affine(offset: int, terms: dict[str, int]) -> Affine:
-    return offset, tuple(sorted((name, c) for name, c in terms.items() if c))
+    return offset, tuple(sorted([term for term in terms.items() if term[1]]))
 
 
-def combined(offset: int, parts: Sequence[tuple[int, Affine]]) -> Affine:
+@lru_cache(maxsize=4096)
+def combined(offset: int, factors: tuple[int, ...], index: Index) -> Affine:
     """offset + Σ factor · index."""
     terms: dict[str, int] = {}
-    for factor, (constant, inner) in parts:
+    for factor, (constant, inner) in zip(factors, index, strict=True):
         if factor:
             offset += factor * constant
             for name, c in inner:
@@ -173,27 +177,27 @@ class Writer(Blocks):
 
     # -- elements -----------------------------------------------------------------------------------------------
 
-    def element(self, node: Node, index: Sequence[Affine], fresh: bool = False) -> str:
+    def element(self, node: Node, index: Index, fresh: bool = False) -> str:
         """One element of a node. fresh: compute it, though the node is kept."""
-        key = (node, tuple(index))
+        key = (node, index)
         found = self._memo.get(key)
         if found is None:
             found = self._memo[key] = self._element(node, index, fresh)
         return found
 
-    def _element(self, node: Node, index: Sequence[Affine], fresh: bool) -> str:
+    def _element(self, node: Node, index: Index, fresh: bool) -> str:
         if node.kind == "constant" and not node.shape:
             return literal(node.data, node.dtype)
         if not fresh:
             address = self.schedule.address(node)
             if address is not None:
-                return self.load(address.base, combined(address.offset, list(zip(address.strides, index, strict=True))))
+                return self.load(address.base, combined(address.offset, address.strides, index))
         if node.kind == "map":
             args = [self.element(a, index) for a in node.args]
             return apply(self, node.attrs[0], args, [a.dtype for a in node.args], node.dtype)
         if node.kind == "view":
             offsets, rows = node.attrs
-            inner = [combined(o, list(zip(row, index, strict=True))) for o, row in zip(offsets, rows, strict=True)]
+            inner = tuple([combined(o, row, index) for o, row in zip(offsets, rows, strict=True)])
             return self.element(node.args[0], inner)
         if node.kind == "iota":
             position = index[node.attrs[0]]
@@ -205,31 +209,31 @@ class Writer(Blocks):
             return self._reshaped(node, index)
         raise AssertionError(f"{node!r} should have been kept")
 
-    def _reshaped(self, node: Node, index: Sequence[Affine]) -> str:
+    def _reshaped(self, node: Node, index: Index) -> str:
         address = self.schedule.address(node.args[0])
         assert address is not None
-        return self.load(address.base, combined(address.offset, list(zip(row_major(node.shape), index, strict=True))))
+        return self.load(address.base, combined(address.offset, row_major(node.shape), index))
 
-    def _gathered(self, node: Node, index: Sequence[Affine]) -> str:
+    def _gathered(self, node: Node, index: Index) -> str:
         x, *arrays = node.args
         address = self.schedule.address(x)
         assert address is not None
         return self.load(address.base, self.gathered_offset(address, x.shape, arrays, node.attrs[0], index))
 
     def gathered_offset(
-        self, address: Any, shape: Shape, arrays: Sequence[Node], plan: Sequence[Any], index: Sequence[Affine]
+        self, address: Any, shape: Shape, arrays: Sequence[Node], plan: Sequence[Any], index: Index
     ) -> Affine:
         """The offset of an element whose positions index arrays give; each is brought into its axis."""
-        parts: list[tuple[int, Affine]] = []
-        for entry, stride, length in zip(plan, address.strides, shape, strict=True):
+        places: list[Affine] = []
+        for entry, length in zip(plan, shape, strict=True):
             if entry[0] == "affine":
-                parts.append((stride, combined(entry[1], list(zip(entry[2], index, strict=True)))))
-                continue
-            parts.append((stride, (0, ((self._position(arrays[entry[1]], index, length), 1),))))
-        return combined(address.offset, parts)
+                places.append(combined(entry[1], entry[2], index))
+            else:
+                places.append((0, ((self._position(arrays[entry[1]], index, length), 1),)))
+        return combined(address.offset, address.strides, tuple(places))
 
-    def _position(self, array: Node, index: Sequence[Affine], length: int) -> str:
-        key = ("position", array, tuple(index), length)
+    def _position(self, array: Node, index: Index, length: int) -> str:
+        key = ("position", array, index, length)
         if key not in self._memo:
             raw = self.element(array, index)
             negative = self.let(f"icmp slt i64 {raw}, 0")
@@ -251,11 +255,10 @@ class Writer(Blocks):
         return self.function(", ".join([*pointers, *self.extra]), self.attributes, often)
 
 
-def counters(shape: Shape, stem: str = "%i") -> tuple[list[tuple[str, int]], list[Affine]]:
+def counters(shape: Shape, stem: str = "%i") -> tuple[list[tuple[str, int]], Index]:
     """A counter for each axis longer than 1, and the index of each axis."""
     loops = [(f"{stem}{d}", n) for d, n in enumerate(shape) if n != 1]
-    index = [affine(0, {f"{stem}{d}": 1} if n != 1 else {}) for d, n in enumerate(shape)]
-    return loops, index
+    return loops, tuple([affine(0, {f"{stem}{d}": 1} if n != 1 else {}) for d, n in enumerate(shape)])
 
 
 def merged(writer: Writer, loops: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:

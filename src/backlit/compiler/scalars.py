@@ -122,7 +122,8 @@ class Code:
         self.lines.append(line)
 
     def let(self, expression: str, stem: str = "v") -> str:
-        name = self.fresh(stem)
+        self._count += 1
+        name = f"%{stem}{self._count}"
         self.lines.append(f"  {name} = {expression}")
         return name
 

@@ -14,7 +14,7 @@ from itertools import islice, takewhile
 from operator import attrgetter
 from typing import NamedTuple
 
-from backlit.compiler.ir import Node
+from backlit.compiler.ir import Node, Rows
 from backlit.compiler.scalars import COST
 from backlit.core.numbers import Shape
 
@@ -179,12 +179,8 @@ class Schedule:
             below = self.address(node.args[0])
             if below is None:
                 return None
-            offsets, rows = node.attrs
-            offset = below.offset + sum(o * s for o, s in zip(offsets, below.strides, strict=True))
-            strides = tuple(
-                sum(row[j] * s for row, s in zip(rows, below.strides, strict=True)) for j in range(len(node.shape))
-            )
-            return Address(below.base, offset, strides)
+            offset, strides = _viewed(*node.attrs, below.strides, len(node.shape))
+            return Address(below.base, below.offset + offset, strides)
         if node.kind == "reshape":
             below = self.address(node.args[0])
             if below is not None and _is_contiguous(below.strides, node.args[0].shape):
@@ -343,7 +339,7 @@ class Schedule:
             if x in found:
                 continue
             found[x] = None
-            stack.extend(a for a in x.args if a not in self.kept and a.kind not in LEAVES)
+            stack += [a for a in x.args if a not in self.kept and a.kind not in LEAVES]
         return list(found)
 
     def _aligned(self, node: Node) -> set[Node]:
@@ -389,7 +385,15 @@ def topological(outputs: Sequence[Node]) -> list[Node]:
     return sorted(seen, key=attrgetter("index"))
 
 
-def _is_contiguous(strides: Sequence[int], shape: Shape) -> bool:
+@lru_cache(maxsize=1024)
+def _viewed(offsets: tuple[int, ...], rows: Rows, strides: tuple[int, ...], count: int) -> tuple[int, tuple[int, ...]]:
+    """Where a view, which has `count` axes, begins in what has these strides, and its own strides."""
+    offset = sum(o * s for o, s in zip(offsets, strides, strict=True))
+    return offset, tuple(sum(row[j] * s for row, s in zip(rows, strides, strict=True)) for j in range(count))
+
+
+@lru_cache(maxsize=1024)
+def _is_contiguous(strides: tuple[int, ...], shape: Shape) -> bool:
     return all(n == 1 or s == want for n, s, want in zip(shape, strides, row_major(shape), strict=True))
 
 
