@@ -144,10 +144,10 @@ class _Writer:
             columns = [columns_of(shape, module.target) for shape in shapes]
             if not all(columns):
                 continue
-            self.schedule.kept.discard(node)
+            self.schedule.release(node)
             write = follower(self.schedule, kernel, node, self.aliases, module.target)
             if write is None:
-                self.schedule.kept.add(node)
+                self.schedule.keep(node)
                 continue
             joined.append((kernel, node))
             self.followers[kernel.nodes[0]] = write, sorted({width for widths in columns for width in widths})

@@ -82,6 +82,8 @@ class Schedule:
         self.kept: set[Node] = set()
         self._costs: dict[Node, int] = {}
         self._alike: dict[Shape, list[int]] = {}  # the numbers of elementwise kernels, by shape
+        self._addresses: dict[Node, Address | None] = {}  # what follows from what is kept, once that is known
+        self._reads: dict[Node, tuple[Node, ...]] = {}
         if stages is not None:
             self._keep_between(stages)
             self.kernels = self._in_lines(stages)
@@ -112,28 +114,42 @@ class Schedule:
                 self.kept.add(node)
             self._costs[node] = cost
 
+    def keep(self, node: Node) -> None:
+        """Let a node be kept after all."""
+        self.kept.add(node)
+        self._forget()
+
+    def release(self, node: Node) -> None:
+        """Let a node be kept no more."""
+        self.kept.discard(node)
+        self._forget()
+
+    def _forget(self) -> None:
+        self._addresses.clear()
+        self._reads.clear()
+
     def _keep_arguments(self, node: Node) -> None:
         """Some kinds read their arguments from memory."""
         if node.kind == "matmul":
             for arg in node.args:
                 if not self._fits_product(arg):
                     self.kept.add(arg)
-        elif node.kind == "reshape" and self.address(node) is None and not self._inlines(node.args[0]):
+        elif node.kind == "reshape" and self._address(node) is None and not self._inlines(node.args[0]):
             self.kept.add(node.args[0])
         elif node.kind == "reduce" and node.attrs[0] in ("maximum", "minimum"):
             self._keep_compared(node.args[0])
         elif node.kind == "running":
-            self.kept.update(arg for arg in node.args if self.address(arg) is None)
-        elif node.kind == "gather" and self.address(node.args[0]) is None:
+            self.kept.update(arg for arg in node.args if self._address(arg) is None)
+        elif node.kind == "gather" and self._address(node.args[0]) is None:
             self.kept.add(node.args[0])
         elif node.kind == "loop":
             for arg in node.args:
-                found = self.address(arg)
+                found = self._address(arg)
                 if not self._inlines(arg) and (found is None or not _is_contiguous(found.strides, arg.shape)):
                     self.kept.add(arg)
         elif node.kind == "scatter":
             for arg in node.args[2:]:
-                if self.address(arg) is None and self._costs.get(arg, 0) > _CHEAP:
+                if self._address(arg) is None and self._costs.get(arg, 0) > _CHEAP:
                     self.kept.add(arg)
 
     def _keep_compared(self, node: Node) -> None:
@@ -154,7 +170,7 @@ class Schedule:
         return node.kind == "constant" and not node.shape
 
     def _fits_product(self, node: Node) -> bool:
-        found = self.address(node)
+        found = self._address(node)
         if found is None:
             return False
         rows, columns = node.shape[-2:]
@@ -173,16 +189,21 @@ class Schedule:
 
     def address(self, node: Node) -> Address | None:
         """Where the elements of a node stand in memory; None if they are not kept, or not at regular distances."""
+        if node not in self._addresses:
+            self._addresses[node] = self._address(node)
+        return self._addresses[node]
+
+    def _address(self, node: Node) -> Address | None:
         if node in self.kept or (node.kind in LEAVES and (node.kind == "input" or node.shape)):
             return Address(node, 0, row_major(node.shape))
         if node.kind == "view":
-            below = self.address(node.args[0])
+            below = self._address(node.args[0])
             if below is None:
                 return None
             offset, strides = _viewed(*node.attrs, below.strides, len(node.shape))
             return Address(below.base, below.offset + offset, strides)
         if node.kind == "reshape":
-            below = self.address(node.args[0])
+            below = self._address(node.args[0])
             if below is not None and _is_contiguous(below.strides, node.args[0].shape):
                 return Address(below.base, below.offset, row_major(node.shape))
         return None
@@ -205,7 +226,7 @@ class Schedule:
             if node not in self.kept or not node.size:
                 continue
             if node.kind in ("loop", "part"):
-                kernel = Kernel(node.kind, [node], node.shape, self.reads(node))
+                kernel = Kernel(node.kind, [node], node.shape, list(self.reads(node)))
                 kernels.setdefault(stages[node] - (node.kind == "part"), []).append(kernel)
             else:
                 kernel = lines.setdefault(stages[node], Kernel("straight", [], ()))
@@ -231,7 +252,7 @@ class Schedule:
             reads = self.reads(node)
             if node.kind in ALWAYS:
                 place[node] = len(kernels)
-                kernels.append(Kernel(node.kind, [node], node.shape, reads))
+                kernels.append(Kernel(node.kind, [node], node.shape, list(reads)))
                 continue
             joined = self._home(node, reads, kernels, place, filled)
             if joined is None:
@@ -247,7 +268,7 @@ class Schedule:
         return kernels
 
     def _home(
-        self, node: Node, reads: list[Node], kernels: list[Kernel], place: dict[Node, int], filled: dict[int, int]
+        self, node: Node, reads: Sequence[Node], kernels: list[Kernel], place: dict[Node, int], filled: dict[int, int]
     ) -> int | None:
         """The number of a kernel in whose loops a node can be computed: where what it reads is computed, if it can be
         there, or else a late one. It reads something that the node reads too: loops with nothing in common stay apart,
@@ -313,8 +334,13 @@ class Schedule:
             kernel.product = product
             kernel.reads = list(dict.fromkeys(read for node in kernel.nodes for read in self.reads(node)))
 
-    def reads(self, node: Node) -> list[Node]:
+    def reads(self, node: Node) -> tuple[Node, ...]:
         """The kept nodes and leaves that computing a kept node loads."""
+        if node not in self._reads:
+            self._reads[node] = tuple(self._read_by(node))
+        return self._reads[node]
+
+    def _read_by(self, node: Node) -> dict[Node, None]:
         found: dict[Node, None] = {}
         stack = list(node.args)
         seen: set[Node] = set()
@@ -328,7 +354,7 @@ class Schedule:
                     found[x] = None
             else:
                 stack.extend(x.args)
-        return list(found)
+        return found
 
     def inlined(self, nodes: Iterable[Node]) -> list[Node]:
         """All that is computed in the loops of these nodes, themselves and what is not kept."""
