@@ -18,6 +18,7 @@ from backlit.compiler.scalars import Blocks, suffix
 _BYTES = {"i1": 1, "i8": 1, "i16": 2, "i32": 4, "i64": 8, "half": 2, "float": 4, "double": 8}
 _MANGLED = re.compile(r"\.([fi](?:1|8|16|32|64))(?=\.|$)")
 _LITERAL = re.compile(r"0x[0-9A-FH]+$|-?[0-9][0-9.e+-]*$|true$|false$")
+_LITERAL_HEADS = frozenset("0123456789-tf")
 
 _MOST = 32  # lanes of a vector
 _CALL_COST = 24  # about how many instructions a function of `vector_math` is
@@ -283,13 +284,14 @@ class _Vector:
         """An instruction on numbers, on vectors."""
         found, kind = [], ""
         for word in words:
+            head = word[:1]
             if word in _BYTES:
                 kind, word = word, self.loop.type(word)
-            elif word.startswith("%"):
+            elif head == "%":
                 word = self._value(word, kind)
-            elif word.startswith("@"):
+            elif head == "@":
                 word = self._called(word, words)
-            elif _LITERAL.match(word):
+            elif head in _LITERAL_HEADS and _LITERAL.match(word):
                 word = f"splat ({kind} {word})"
             found.append(word)
         return "".join(found)

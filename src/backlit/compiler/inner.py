@@ -111,13 +111,15 @@ class Inner:
             self._place(name, what, *found.groups())
         elif verb == "load" and (found := _LOAD.match(what)):
             self._load(name, what, *found.groups())
-        elif any(x in self.varying or self._moves(x) for x in NAME.findall(what)):
-            called = verb == "call" and _CALLED.match(what)
-            if called and called[1] in vector_math.WHOLE:
-                raise NotVectors
-            self._vary(name, what)
         else:
-            self._before(name, what)
+            words = _WORDS.split(what)
+            if any(word in self.varying or self._moves(word) for word in words if word[:1] == "%"):
+                called = verb == "call" and _CALLED.match(what)
+                if called and called[1] in vector_math.WHOLE:
+                    raise NotVectors
+                self._vary(name, what, words)
+            else:
+                self._before(name, what)
 
     def step(self, form: Form) -> int:
         """By how much it grows from turn to turn."""

@@ -148,6 +148,8 @@ class Writer(Blocks):
     def _merge(self, index: Affine) -> Affine:
         """An offset in terms of the counters that there are."""
         self.accesses.append(dict(index[1]))
+        if not self.merged:
+            return index
         terms: dict[str, int] = {}
         for name, factor in index[1]:
             longer = self.merged.get(name, (name, 1))
