@@ -15,14 +15,13 @@ import marshal
 import sys
 from collections.abc import Sequence
 from dataclasses import astuple
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from backlit.compiler import assemble  # noqa: F401  loads all that writes code
-from backlit.compiler.ir import Body, Dtype, Node, is_unread
+from backlit.compiler.ir import Body, Node, is_unread
 from backlit.compiler.schedule import topological
 from backlit.compiler.target import Target
 
@@ -62,10 +61,11 @@ class _Graph:
             self._tell(
                 (
                     [node.kind for node in nodes],
-                    [list(map(place.__getitem__, node.args)) for node in nodes],
+                    [len(node.args) for node in nodes],
+                    [place[arg] for node in nodes for arg in node.args],
                     [node.attrs for node in nodes],
                     [node.shape for node in nodes],
-                    [_text_of(node.dtype) for node in nodes],
+                    [node.dtype.char for node in nodes],
                     [self._held(node) for node in nodes if node.data is not None],
                 )
             )
@@ -89,11 +89,6 @@ class _Graph:
         inner = _Graph(self.arrays, self._unread)
         inner.add(body.inputs, body.outputs)
         return inner.digest.digest(), body.carried, body.slices, body.stacked, body.counter, body.flag
-
-
-@cache
-def _text_of(dtype: Dtype) -> str:
-    return dtype.str
 
 
 # -- the compiler ------------------------------------------------------------------------------------------------
