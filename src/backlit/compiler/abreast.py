@@ -93,8 +93,9 @@ class _Loop:
         return whole - whole % several, several
 
     def _cost(self) -> int:
-        lines = self.inner.lines
-        return sum(_CALL_COST if any(word.startswith("@bl.") for word in words) else 1 for _, words in lines)
+        calls = [words for _, words in self.inner.lines if words[0] == "call"]
+        dear = sum(any(word.startswith("@bl.") for word in words) for words in calls)
+        return len(self.inner.lines) + (_CALL_COST - 1) * dear
 
     def _several(self, cost: int) -> int:
         """How many vectors a turn takes: where it does little, enough of them to be worth the counting."""

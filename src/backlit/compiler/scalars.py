@@ -62,11 +62,12 @@ def register(dtype: Dtype) -> str:
 
 def stored(dtype: Dtype) -> str:
     """The LLVM type of a number of this dtype in memory."""
-    return "i8" if dtype.kind == "b" else _REGISTER.get(dtype) or TYPES[dtype.name]
+    return _STORED.get(dtype) or register(dtype)
 
 
 HALF = np.dtype(np.float16)
 _REGISTER = {np.dtype(name): kind for name, kind in TYPES.items()}
+_STORED = _REGISTER | {np.dtype(bool): "i8"}
 """The same by dtype, whose `name` takes NumPy some microseconds to find."""
 
 
