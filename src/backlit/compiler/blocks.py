@@ -316,16 +316,16 @@ class _Writer:
     def _loops(self, kernel: Kernel) -> None:
         frame, target = self.frame, self.frame.module.target
         cuts = frame.module.cuts and kernel.kind in ("elementwise", "reduce") and self._cycles(kernel) >= team.LARGE
-        probe = kernels.probe(self.schedule, kernel, self.aliases, target)
-        known = frame.module.probes
-        key = probe.text(), cuts
-        if key not in known:
-            known[key] = writer = kernels.write(probe, kernel, cuts)
+        form, nodes = kernels.form(self.schedule, kernel, self.aliases)
+        known = frame.module.writers
+        if (form, cuts) not in known:
+            probe = kernels.probe(self.schedule, kernel, self.aliases, target)
+            writer = kernels.write(probe, kernel, cuts)
             frame.module.take(writer)
-        writer = known[key]
-        text = writer.text()
+            known[form, cuts] = writer, writer.text(), [nodes.index(node) for node in probe.pointers]
+        writer, text, places = known[form, cuts]
         name = frame.module.add(text, "k")
-        pointers = [frame.pointers[node] for node in probe.pointers]
+        pointers = [frame.pointers[nodes[place]] for place in places]
         if writer.turns:
             frame.share_turns(name, pointers, writer.turns, step_of(writer.turns, writer.together))
         else:

@@ -35,8 +35,34 @@ def _elementwise(w: Writer, kernel: Kernel) -> Plan:
     return plan
 
 
+def form(schedule: Schedule, kernel: Kernel, aliases: dict[Node, Node]) -> tuple[Any, list[Node]]:
+    """What decides the code of a kernel, and the nodes that it speaks of, by number.
+
+    Of two kernels of one form one needs to be written.
+    """
+    nodes = list(kernel.nodes)
+    number = {node: k for k, node in enumerate(nodes)}
+    own = len(nodes)
+
+    def number_of(node: Node) -> int:
+        if node not in number:
+            number[node] = len(nodes)
+            nodes.append(node)
+        return number[node]
+
+    told: list[Any] = [kernel.kind, kernel.domain, own]
+    for k, node in enumerate(nodes):  # more come to stand behind it
+        if k < own or not (node in schedule.kept or node.kind in LEAVES):
+            told += [node.kind, node.attrs, *map(number_of, node.args)]
+        elif node.kind == "constant" and not node.shape:
+            told.append(node.attrs)
+        alias = aliases.get(node)
+        told += [node.shape, node.dtype, alias and number_of(alias)]
+    return tuple(told), nodes
+
+
 def probe(schedule: Schedule, kernel: Kernel, aliases: dict[Node, Node], target: Target) -> Writer:
-    """A kernel number by number, to see what it accesses. Of two kernels with equal probes one needs to be written."""
+    """A kernel number by number, to see what it accesses."""
     writer = Writer(schedule, target)
     writer.aliases, writer.plain = aliases, True
     _BODIES[kernel.kind](writer, kernel)(list)

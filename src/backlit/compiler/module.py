@@ -61,7 +61,7 @@ class Module:
         self.declares: set[str] = set()
         self.notes: list[KernelNote] = []
         self.checks: list[Check] = []
-        self.probes: dict[tuple[str, bool], Any] = {}  # the writers of kernels, by the text of their probes
+        self.writers: dict[Any, Any] = {}  # those of kernels, by their form
         self._kernels: dict[str, str] = {}
         self._count = 0
         self._ahead = ahead
