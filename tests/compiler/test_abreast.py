@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import numpy as np
 import pytest
 
 import backlit as bl
-from backlit.compiler import abreast
+from backlit.compiler import abreast, kernels
 from backlit.compiler.inner import Fold, Inner, NotVectors, Turns
 from backlit.compiler.scalars import Blocks
+from backlit.compiler.target import host
 
 LENGTHS = (2, 3, 5, 8, 15, 16, 17, 31, 33, 64, 100, 1000)
 
@@ -148,3 +150,36 @@ def test_square_roots_of_all_mantissas() -> None:
     got = root(edges).data
     np.testing.assert_array_equal(got, want)
     np.testing.assert_array_equal(np.signbit(got[edges == 0]), np.signbit(want[edges == 0]))
+
+
+def test_kernels_of_one_form_are_the_same_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    form, probes = kernels.form, {}
+    alike = 0
+
+    def watched(schedule: Any, kernel: Any, aliases: Any) -> Any:
+        nonlocal alike
+        key, nodes = form(schedule, kernel, aliases)
+        writer = kernels.probe(schedule, kernel, aliases, host())
+        found = writer.text(), [nodes.index(node) for node in writer.pointers]
+        alike += key in probes
+        assert probes.setdefault(key, found) == found
+        return key, nodes
+
+    monkeypatch.setattr(kernels, "form", watched)
+    rng = np.random.default_rng(0)
+    model = bl.nn.CharTransformer(11, 8, 16, 2, 2, key=0)
+    optimizer = bl.optim.AdamW(model.parameters(), lr=0.01)
+    x = bl.asarray(rng.integers(0, 11, (4, 9)))
+
+    def step() -> Any:
+        loss = bl.nn.cross_entropy(model(x[:, :-1]), x[:, 1:])
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        return loss
+
+    entry = bl.compile(step)
+    entry()
+    assert entry.entries[0].program.text
+    assert alike > 20
+    assert len(probes) > 20
