@@ -376,11 +376,13 @@ class Graph:
         return body.parts
 
 
-def _place(node: Node) -> tuple[bool, int]:
-    """Where a node stands among summands and factors: what is spread comes last, whether or not it was made before, so
-    that loops which compute the same are written the same.
+def _place(node: Node) -> tuple[int, int]:
+    """Where a node stands among summands and factors: what is spread comes late, and numbers last, made before or not,
+    so that loops which compute the same are written the same.
     """
-    return node.kind == "view", node.index
+    if node.kind == "view":
+        return (2 if node.args[0].kind == "constant" else 1), node.index
+    return (2 if node.kind == "constant" else 0), node.index
 
 
 # -- algebra that holds for every number, NaN and infinities among them --------------------------------------------
