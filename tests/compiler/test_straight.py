@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -248,17 +249,17 @@ def test_elements_go_into_vectors_and_out_of_them() -> None:
     code = Code()
     lanes = Lanes(code)
     a, b = (lanes.parted(v, "double", 4, count) for v, count in (("%a", 4), ("%b", 3)))
-    assert b == ["%b.0", "%b.1", "%b.2", "%b.2"]
-    assert [lanes.together(tuple(x), "double") for x in (a, b)] == ["%a", "%b"]
-    assert lanes.together(("0x1", "0x1"), "float") == "splat (float 0x1)"
-    assert lanes.together(("0x1", "0x2"), "float") == "<float 0x1, float 0x2>"
+    assert b == ["%b.0", "%b.1", "%b.2"]
+    assert [lanes.together(tuple(x), "double", 4) for x in (a, b)] == ["%a", "%b"]
+    assert lanes.together(("0x1", "0x1"), "float", 2) == "splat (float 0x1)"
+    assert lanes.together(("0x1", "0x2"), "float", 2) == "<float 0x1, float 0x2>"
     assert not code.lines
     mixed = (a[3], b[0])
-    assert lanes.price(mixed) == 2
-    assert lanes.together(mixed, "double") == lanes.together(mixed, "double")
+    assert lanes.price(mixed, 2) == 2
+    assert lanes.together(mixed, "double", 2) == lanes.together(mixed, "double", 2)
     (line,) = code.lines
     assert line.endswith("shufflevector <4 x double> %a, <4 x double> %b, <2 x i32> <i32 3, i32 4>")
-    lanes.together((a[0], "%x", "0x3", "%x"), "double")
+    lanes.together((a[0], "%x", "0x3", "%x"), "double", 4)
     steps = [line.split(" = ")[1].split()[0] for line in code.lines[1:]]
     assert steps == ["extractelement", "insertelement", "insertelement", "shufflevector"]
     assert "<double poison, double poison, double 0x3, double poison>" in code.lines[2]
@@ -268,6 +269,50 @@ def test_elements_go_into_vectors_and_out_of_them() -> None:
     count = len(code.lines)
     lanes.alone(a[0])
     assert len(code.lines) == count, "it is out already"
+
+
+def test_in_lanes_that_elements_do_not_fill_stands_nothing() -> None:
+    code = Code()
+    lanes = Lanes(code)
+    a, b, *_ = lanes.parted("%a", "double", 8, 8)
+    assert lanes.together(("0x1", "0x2"), "double", 4) == "<double 0x1, double 0x2, double poison, double poison>"
+    pair = lanes.together(("%x", "%y"), "double", 8)
+    assert [line.split(" = ")[1].split()[0] for line in code.lines] == ["insertelement", "insertelement"]
+    assert lanes.together(("%x", "%y"), "double", 8) == pair
+    assert lanes.together(("%x", "%y"), "double", 4) != pair
+    assert lanes.together(("%x", *["%y"] * 7), "double", 8) != pair, "its last lanes are not the element before"
+    lanes.together((b, a), "double", 4)
+    assert code.lines[-1].endswith("<4 x i32> <i32 1, i32 0, i32 poison, i32 poison>")
+    spread = lanes.together((b, b), "double", 4)
+    assert code.lines[-1].endswith("<4 x i32> <i32 1, i32 1, i32 1, i32 1>"), "one that is in all lanes serves for all"
+    assert lanes.together((b, b, b), "double", 4) == spread
+
+
+CHOICES: dict[str, Callable[[Any, Any, Any], Any]] = {
+    "where": lambda m, x, y: bl.where(m > 0, x, y),
+    "where or zero": lambda m, x, y: bl.where(m > y, x, 0.0),
+    "zero or where": lambda m, x, y: bl.where(m > 0, 0.0, x),
+    "maximum": lambda m, x, y: bl.maximum(m * 0.7, bl.maximum(x, y)),
+    "relu, back": lambda m, x, y: bl.grad(lambda m: (bl.relu(m) * x).sum())(m),
+    "maximum, back": lambda m, x, y: bl.grad(lambda m: (bl.maximum(m, y) * x).sum())(m),
+    "clip, back": lambda m, x, y: bl.grad(lambda m: (bl.clip(m, -0.5, 0.5) * x).sum())(m),
+    "relu, forward": lambda m, x, y: bl.jvp(bl.relu, (m,), (x,))[1],
+    "maximum, forward": lambda m, x, y: bl.jvp(bl.maximum, (m, y), (x, m))[1],
+    "loop": lambda m, x, y: bl.fori_loop(0, 3, lambda i, v: bl.where(v > 0, y, v * 2.0), x),
+    "while": lambda m, x, y: bl.while_loop(
+        lambda s: s[0] < 3, lambda s: (s[0] + 1, bl.where(s[1] > 0, y, s[1])), (0, x)
+    )[1],
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("n", [5, 6, 7, 9, 10, 11, 18, 34])
+def test_choices_are_right_where_elements_do_not_fill_the_last_vector(n: int, dtype: str) -> None:
+    """LLVM 22 repeats element n - 2 where that is not written with care (AVX-512, n = 10, 18, 34)."""
+    m, x, y = np.random.default_rng(n).normal(size=(3, n)).astype(dtype)
+    for name, f in CHOICES.items():
+        want = f(*map(bl.Value, (m, x, y))).data
+        np.testing.assert_allclose(bl.compile(f)(m, x, y).data, want, rtol=1e-6, atol=1e-6, err_msg=name)
 
 
 @pytest.mark.parametrize("turns", [1, 2, 5])

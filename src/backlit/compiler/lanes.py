@@ -2,11 +2,17 @@
 
 An element is a name. It may be one of a lane, such as `%v12.3` for lane 3 of the vector `%v12`: then it becomes a
 number of its own only when something asks for it alone.
+
+Elements may be fewer than the lanes. What stands in the others is left to LLVM ("poison"), and nobody reads it: no
+function of vectors mixes lanes. It must not be the last element again: LLVM 22 miscompiles the shuffle
+<0, 1, 1, 1, 1, 1, 1, 1> of 8 numbers of 8 bytes for AVX-512 if what comes of it is chosen by a mask, and only lanes 0
+and 1 are used in the end. Then lane 1 is given element 0.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from backlit.compiler.scalars import Code
 
@@ -28,23 +34,23 @@ class Lanes:
         self._place: dict[str, tuple[str, int]] = {}
         self._all: dict[str, tuple[str, int]] = {}  # of each vector its type, and how many lanes
         self._alone: set[str] = set()  # elements of lanes that have been taken out
-        self._known: dict[tuple[str, ...], str] = {}
+        self._known: dict[tuple[tuple[str, ...], int], str] = {}  # by elements, and how many lanes
 
     def parted(self, vector: str, kind: str, lanes: int, count: int) -> list[str]:
-        """A vector's lanes as elements. count: so many differ, and the rest is the last of them again."""
-        elements = [f"{vector}.{min(j, count - 1)}" for j in range(lanes)]
-        self._place.update((element, (vector, j)) for j, element in enumerate(elements[:count]))
+        """What stands in the first lanes of a vector as elements, so many as are counted."""
+        elements = [f"{vector}.{j}" for j in range(count)]
+        self._place.update((element, (vector, j)) for j, element in enumerate(elements))
         self._all[vector] = (kind, lanes)
-        self._known[tuple(elements)] = vector
+        self._known[tuple(elements), lanes] = vector
         return elements
 
-    def beside(self, vector: str, kind: str, elements: tuple[str, ...]) -> None:
-        """Numbers that are there alone stand in the lanes of a vector, too."""
+    def beside(self, vector: str, kind: str, elements: tuple[str, ...], lanes: int) -> None:
+        """Numbers that are there alone stand in the first lanes of a vector, too."""
         for j, element in enumerate(elements):
             self._place.setdefault(element, (vector, j))
         self._alone.update(elements)
-        self._all[vector] = (kind, len(elements))
-        self._known[elements] = vector
+        self._all[vector] = (kind, lanes)
+        self._known[elements, lanes] = vector
 
     def alone(self, element: str) -> str:
         """An element as a number of its own."""
@@ -59,9 +65,10 @@ class Lanes:
     def is_alone(self, element: str) -> bool:
         return element not in self._place or element in self._alone
 
-    def price(self, elements: tuple[str, ...]) -> int:
+    def price(self, elements: tuple[str, ...], lanes: int) -> int:
         """How many instructions it takes to have these in one vector."""
-        if elements in self._known or all(map(is_literal, elements)):
+        elements = self._spread(elements, lanes)
+        if (elements, lanes) in self._known or all(map(is_literal, elements)):
             return 0
         if len(set(elements)) == 1:
             return SPREAD
@@ -70,6 +77,12 @@ class Lanes:
         distinct = set(elements)
         again = SHUFFLE if len(distinct) < len(elements) else 0
         return INSERT * sum(not is_literal(element) for element in distinct) + again
+
+    def _spread(self, elements: tuple[str, ...], lanes: int) -> tuple[str, ...]:
+        """What is the same in the first lanes stands in all, so that one vector of it serves for any number."""
+        if len(set(elements)) > 1 or (elements, lanes) in self._known:
+            return elements
+        return elements[:1] * lanes
 
     def _sources(self, elements: Sequence[str]) -> list[str]:
         """The one or two vectors that a shuffle takes these from; none if there is no such shuffle."""
@@ -81,19 +94,20 @@ class Lanes:
             found[place[0]] = None
         return list(found) if len(found) <= 2 and len({self._all[vector] for vector in found}) == 1 else []
 
-    def together(self, elements: tuple[str, ...], kind: str) -> str:
-        """Elements as a vector."""
+    def together(self, elements: tuple[str, ...], kind: str, lanes: int) -> str:
+        """Elements as a vector, in its first lanes."""
+        elements = self._spread(elements, lanes)
         if all(map(is_literal, elements)):
             if len(set(elements)) == 1:
                 return f"splat ({kind} {elements[0]})"
-            return f"<{', '.join(f'{kind} {element}' for element in elements)}>"
-        found = self._known.get(elements)
+            return _constant(kind, elements, lanes)
+        found = self._known.get((elements, lanes))
         if found is None:
-            found = self._known[elements] = self._gathered(elements, kind)
+            found = self._known[elements, lanes] = self._gathered(elements, kind, lanes)
         return found
 
-    def _gathered(self, elements: tuple[str, ...], kind: str) -> str:
-        code, lanes = self.code, len(elements)
+    def _gathered(self, elements: tuple[str, ...], kind: str, lanes: int) -> str:
+        code = self.code
         wide = f"<{lanes} x {kind}>"
         if len(set(elements)) == 1 and self.is_alone(elements[0]):
             first = code.let(f"insertelement {wide} poison, {kind} {elements[0]}, i64 0")
@@ -101,17 +115,25 @@ class Lanes:
         sources = self._sources(elements)
         if sources:
             count = self._all[sources[0]][1]
-            operands = [f"<{count} x {kind}> {vector}" for vector in [*sources, "poison"][:2]]
             places = [self._place[element] for element in elements]
-            mask = ", ".join(f"i32 {sources.index(vector) * count + j}" for vector, j in places)
-            return code.let(f"shufflevector {', '.join(operands)}, <{lanes} x i32> <{mask}>")
+            chosen = [sources.index(vector) * count + j for vector, j in places]
+            return self.shuffled(sources, f"<{count} x {kind}>", chosen, lanes)
         distinct = list(dict.fromkeys(elements))
-        constants = [e if is_literal(e) else "poison" for e in distinct] + ["poison"] * (lanes - len(distinct))
-        vector = f"<{', '.join(f'{kind} {e}' for e in constants)}>"
+        vector = _constant(kind, [e if is_literal(e) else "poison" for e in distinct], lanes)
         for j, element in enumerate(distinct):
             if not is_literal(element):
                 vector = code.let(f"insertelement {wide} {vector}, {kind} {self.alone(element)}, i64 {j}")
-        if len(distinct) == lanes:
+        if len(distinct) == len(elements):
             return vector
-        mask = ", ".join(f"i32 {distinct.index(element)}" for element in elements)
-        return code.let(f"shufflevector {wide} {vector}, {wide} poison, <{lanes} x i32> <{mask}>")
+        return self.shuffled([vector], wide, [distinct.index(element) for element in elements], lanes)
+
+    def shuffled(self, vectors: Sequence[str], kind: str, chosen: Sequence[int], lanes: int) -> str:
+        """A vector that takes these lanes of one or two others of a type."""
+        operands = ", ".join(f"{kind} {vector}" for vector in [*vectors, "poison"][:2])
+        return self.code.let(f"shufflevector {operands}, <{lanes} x i32> {_constant('i32', chosen, lanes)}")
+
+
+def _constant(kind: str, elements: Sequence[Any], lanes: int) -> str:
+    """A constant vector; in the lanes that these elements do not fill may stand anything."""
+    filled = [*elements, *["poison"] * (lanes - len(elements))]
+    return f"<{', '.join(f'{kind} {element}' for element in filled)}>"

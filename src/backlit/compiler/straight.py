@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from operator import mul
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -176,42 +176,39 @@ class Straight:
             at = self.code.let(f"getelementptr inbounds {kind}, ptr {pointer}, i64 {k}", "a") if k else pointer
             vector = self.code.let(f"load <{len(part)} x {kind}>, ptr {at}, align {itemsize}")
             if len(part) < lanes:
-                mask = ", ".join(f"i32 {min(j, len(part) - 1)}" for j in range(lanes))
-                wide = f"<{len(part)} x {kind}>"
-                vector = self.code.let(f"shufflevector {wide} {vector}, {wide} poison, <{lanes} x i32> <{mask}>")
-            self.lanes.beside(vector, kind, part + part[-1:] * (lanes - len(part)))
+                vector = self.lanes.shuffled([vector], f"<{len(part)} x {kind}>", range(len(part)), lanes)
+            self.lanes.beside(vector, kind, part, lanes)
 
-    def carry(self, node: Node) -> list[tuple[str, str, Group]]:
+    def _way(self, node: Node) -> Way:
+        """How the elements of a state stand in registers from turn to turn."""
+        most = self._most(register(node.dtype))
+        if most and node.size >= LEAST:
+            return _ways(node.shape, most)[-1]
+        return Way(node.size, 1, [(k,) for k in range(node.size)])
+
+    def carry(self, node: Node) -> list[tuple[str, str]]:
         """Names for the elements of a state that is handed on from turn to turn. Gives the registers in which they are
-        handed on: a name, a type, and which elements.
+        handed on: a name, and a type.
         """
         kind = register(node.dtype)
-        found: list[tuple[str, str, Group]] = []
+        way = self._way(node)
+        found: list[tuple[str, str]] = []
         elements = self.elements[node] = [""] * node.size
-        most = self._most(kind)
-        groups: list[Group] = [(k,) for k in range(node.size)]
-        if most and node.size >= LEAST:
-            groups = _groupings(node.shape, most)[-1][1]
-        for group in groups:
+        for group in way.groups:
             name = self.code.fresh("s")
-            if len(group) == 1:
-                elements[group[0]] = name
-                found.append((name, kind, group))
-                continue
-            for k, element in zip(group, self.lanes.parted(name, kind, len(group), len(set(group))), strict=True):
+            names = [name] if way.lanes == 1 else self.lanes.parted(name, kind, way.lanes, len(group))
+            for k, element in zip(group, names, strict=True):
                 elements[k] = element
-            found.append((name, f"<{len(group)} x {kind}>", group))
+            found.append((name, kind if way.lanes == 1 else f"<{way.lanes} x {kind}>"))
         return found
 
-    def registers(self, node: Node, elements: Sequence[str], groups: Iterable[Group]) -> list[str]:
+    def registers(self, node: Node, elements: Sequence[str]) -> list[str]:
         """These elements of a state in registers as `carry` chose them."""
         kind = register(node.dtype)
-        return [
-            self.lanes.alone(elements[group[0]])
-            if len(group) == 1
-            else self.lanes.together(tuple([elements[k] for k in group]), kind)
-            for group in groups
-        ]
+        way = self._way(node)
+        if way.lanes == 1:
+            return [self.lanes.alone(element) for element in elements]
+        return [self.lanes.together(tuple([elements[k] for k in group]), kind, way.lanes) for group in way.groups]
 
     def store(self, node: Node, pointer: str) -> None:
         kind = stored(node.dtype)
@@ -261,14 +258,14 @@ class Straight:
         ):
             cost = COST.get(function, 1)
             best, chosen = self._price_alone(rows, cost), None
-            ways = _groupings(shape, most)
-            shared = max(self._along[length] for length, _ in ways)
-            for length, groups in ways:
-                registers = max(1, len(groups[0]) * number.itemsize // self.target.lanes_bytes)
-                price = self._price_together(rows, groups, cost * registers)
-                price *= 1 if self._along[length] == shared else ASTRAY
+            ways = _ways(shape, most)
+            shared = max(self._along[way.length] for way in ways)
+            for way in ways:
+                registers = max(1, way.lanes * number.itemsize // self.target.lanes_bytes)
+                price = self._price_together(rows, way, cost * registers)
+                price *= 1 if self._along[way.length] == shared else ASTRAY
                 if price <= best:
-                    best, chosen = price, groups
+                    best, chosen = price, way
             if chosen is not None:
                 return self._by_vectors(function, rows, dtypes, dtype, chosen)
         return [self.apply(function, row, dtypes, dtype) for row in rows]
@@ -279,10 +276,10 @@ class Straight:
         distinct = set(rows)
         return ALONE * cost * len(distinct) + sum(not self.lanes.is_alone(x) for x in set(itertools.chain(*distinct)))
 
-    def _price_together(self, rows: Sequence[tuple[str, ...]], groups: Sequence[Group], cost: int) -> float:
-        inside = {tuple([rows[k] for k in group]) for group in groups}
+    def _price_together(self, rows: Sequence[tuple[str, ...]], way: Way, cost: int) -> float:
+        inside = {tuple([rows[k] for k in group]) for group in way.groups}
         columns = {column for rows in inside if rows.count(rows[0]) < len(rows) for column in zip(*rows, strict=True)}
-        return cost * len(inside) + sum(map(self.lanes.price, columns))
+        return cost * len(inside) + sum(self.lanes.price(column, way.lanes) for column in columns)
 
     def _by_vectors(
         self,
@@ -290,33 +287,33 @@ class Straight:
         rows: Sequence[tuple[str, ...]],
         dtypes: Sequence[Dtype],
         dtype: Dtype,
-        groups: Sequence[Group],
+        way: Way,
     ) -> list[str]:
         """A function of rows of arguments, each group in one vector."""
         found = [""] * len(rows)
-        for group in groups:
+        for group in way.groups:
             inside = tuple(rows[k] for k in group)
             if inside.count(inside[0]) == len(inside):
                 elements = [self.apply(function, inside[0], dtypes, dtype)] * len(inside)
             else:
                 key = (function, inside, dtypes[0], dtype)
                 if key not in self._done:
-                    self._done[key] = self._vector(function, inside, dtypes, dtype, len(set(group)))
+                    self._done[key] = self._vector(function, inside, dtypes, dtype, way.lanes)
                 elements = self._done[key]
             for k, element in zip(group, elements, strict=True):
                 found[k] = element
         return found
 
     def _vector(
-        self, function: str, rows: Sequence[tuple[str, ...]], dtypes: Sequence[Dtype], dtype: Dtype, count: int
+        self, function: str, rows: Sequence[tuple[str, ...]], dtypes: Sequence[Dtype], dtype: Dtype, lanes: int
     ) -> Sequence[str]:
         """The elements of one vector."""
         function, columns = _without_ones(function, list(zip(*rows, strict=True)))
         if not function:
             return columns[0]
-        args = [self.lanes.together(column, register(d)) for column, d in zip(columns, dtypes, strict=False)]
-        vector = apply_to_vectors(self.code, function, args, dtypes[-1], len(rows))
-        return self.lanes.parted(vector, register(dtype), len(rows), count)
+        args = [self.lanes.together(column, register(d), lanes) for column, d in zip(columns, dtypes, strict=False)]
+        vector = apply_to_vectors(self.code, function, args, dtypes[-1], lanes)
+        return self.lanes.parted(vector, register(dtype), lanes, len(rows))
 
 
 _ONE = literal(1.0, np.dtype(float))
@@ -331,8 +328,15 @@ def _without_ones(function: str, columns: Sequence[tuple[str, ...]]) -> tuple[st
     return function, columns
 
 
-Group = tuple[int, ...]
-"""Which elements stand in the lanes of one vector; the last one again where they do not fill it."""
+class Way(NamedTuple):
+    """A way to part the elements of an array into vectors: along axes of a length, so many lanes each.
+
+    groups: which elements stand in the lanes of each vector; they may not fill it.
+    """
+
+    length: int
+    lanes: int
+    groups: list[tuple[int, ...]]
 
 
 def _lanes(count: int, most: int) -> int:
@@ -341,10 +345,8 @@ def _lanes(count: int, most: int) -> int:
 
 
 @cache
-def _groupings(shape: Shape, most: int) -> list[tuple[int, list[Group]]]:
-    """Ways to part the elements of an array into vectors: along each long axis, or in their order if there is none.
-    Gives the lengths of these axes, too.
-    """
+def _ways(shape: Shape, most: int) -> list[Way]:
+    """Ways to part the elements of an array into vectors: along each long axis, or in their order if there is none."""
     found = []
     whole = math.prod(shape)
     long = [(n, stride) for n, stride in zip(shape, row_major(shape), strict=True) if n >= LEAST]
@@ -354,10 +356,8 @@ def _groupings(shape: Shape, most: int) -> list[tuple[int, list[Group]]]:
         for start in range(whole):
             if start // stride % length == 0:
                 line = range(start, start + length * stride, stride)
-                for k in range(0, length, lanes):
-                    part = tuple(line[k : k + lanes])
-                    groups.append(part + part[-1:] * (lanes - len(part)))
-        found.append((length, groups))
+                groups += [tuple(line[k : k + lanes]) for k in range(0, length, lanes)]
+        found.append(Way(length, lanes, groups))
     return found
 
 

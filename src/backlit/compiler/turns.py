@@ -123,8 +123,7 @@ def _in_registers(module: Module, body: Body, order: Sequence[Node], reverse: bo
             changing.add(node)
     line.compute(node for node in order if node not in changing and node.kind != "input")
     phis = [line.carry(node) for node in carried]
-    groups = [[group for _, _, group in each] for each in phis]
-    starts = list(map(line.registers, carried, given, groups))
+    starts = list(map(line.registers, carried, given))
     code.put("  br label %head\nhead:\n  %i = phi i64 [0, %start], [%after, %head]")
     at = len(code.lines)
     _count_back(code, reverse)
@@ -136,11 +135,11 @@ def _in_registers(module: Module, body: Body, order: Sequence[Node], reverse: bo
     line.compute(order)
     for k in range(body.carried, len(body.outputs)):
         line.store(body.outputs[k], _output(code, body, k))
-    ends = list(map(line.registers, carried, map(line.elements.__getitem__, body.outputs), groups))
+    ends = list(map(line.registers, carried, map(line.elements.__getitem__, body.outputs)))
     code.lines[at:at] = [
         f"  {name} = phi {kind} [{start}, %start], [{end}, %head]"
         for each, before, after in zip(phis, starts, ends, strict=True)
-        for (name, kind, _), start, end in zip(each, before, after, strict=True)
+        for (name, kind), start, end in zip(each, before, after, strict=True)
     ]
     _tail(code, body)
     for k, node in enumerate(body.outputs[: body.carried]):
