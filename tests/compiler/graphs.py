@@ -22,6 +22,7 @@ from backlit.core.errors import BacklitError, BacklitWarning
 SHAPES: list[tuple[int, ...]] = [
     (), (0,), (1,), (7,), (33,), (3, 4), (1, 5), (5, 1), (2, 3, 4), (1000,), (4, 4), (0, 3), (3, 0, 2), (16, 16),
     (1, 1), (2, 1, 3, 2), (33, 7), (1000, 1), (64, 3), (5, 33), (7, 7), (2, 9, 8), (40, 17), (97, 130), (130, 65),
+    (10,), (3, 18), (11, 2), (14,),
 ]  # fmt: skip
 LARGEST = 20_000
 """Elements of the largest array between."""
