@@ -19,7 +19,7 @@ from backlit.ops.powers import SQRT
 from backlit.ops.trigonometry import TANH
 from tests.compiler.checking import HOWS, OPTIMIZERS, check, numbers, reachable, runnable
 from tests.compiler.graphs import Graph, Leaf, Line, from_seed, graphs, shrunk
-from tests.compiler.rounding import FACTOR, Rounded
+from tests.compiler.rounding import FACTOR, FIRST, MORE, Rounded, difference
 from tests.fuzz import Case, check_case, drawn
 
 LIMITS = {"straight": 4000, "loops": -1}
@@ -275,6 +275,26 @@ def test_a_mistake_in_the_root_that_adam_divides_by_is_found(which: int, monkeyp
 
     monkeypatch.setattr(SQRT, "lower", lower)
     assert "off by" in check(graphs[0], "learn")
+
+
+def test_one_of_many_that_rounding_chooses_among_is_no_mistake() -> None:
+    """The least of 200 numbers that are the same but for rounding: its gradient goes to few of them, or to all."""
+    few, all = np.eye(201)[0], np.append(np.full(200, 1 / 200), 0.0)
+    runs: list[int] = []
+
+    def rounded(seed: int) -> list[Any]:
+        runs.append(seed)
+        chosen = np.append(np.random.default_rng(seed).random(200) < 0.05, False)
+        return [chosen / max(1, chosen.sum())]
+
+    assert difference([few], [all], rounded) == ""
+    assert len(runs) > FIRST + MORE
+    told = difference([few], [np.where(np.arange(201) < 200, all, 1e-9)], rounded)
+    assert "at (200,)" in told
+    assert "1 of 201 are wrong" in told
+    runs.clear()
+    assert "1 of 201 are wrong" in difference([np.zeros(201)], [1e-9 * np.eye(201)[200]], rounded)
+    assert len(runs) == FIRST + MORE, "no more, where they explain nothing"
 
 
 def test_nan_for_a_number_is_a_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
