@@ -58,8 +58,6 @@ HEIGHTS = (1, 2, 4, 6, 8, 16)
 than a cache can follow. A product of fewer rows may be one tile.
 """
 
-PAGE = 4096
-
 
 @cache
 def plan_of(product: Product, target: Target) -> Plan:
@@ -68,9 +66,7 @@ def plan_of(product: Product, target: Target) -> Plan:
     lanes = target.lanes(product.dtype)
     columns = -(-p.n // lanes)
     far = p.k * p.ldb * product.element_bytes > target.l1_bytes
-    blocks = p.b_transposed or (far and p.m >= 96)
-    # A copy pays where many rows use it, or where each row of B lies in a page of its own.
-    packs = p.b_transposed or (blocks and (p.m >= 384 or p.ldb * product.element_bytes > PAGE))
+    packs = p.b_transposed or (far and p.m >= 96)  # a copy pays where many rows use it
     # A vector that straddles two lines of the cache is loaded twice; packed ones never do.
     straddles = not packs and p.ldb % lanes > 0
     load = 1 + target.lanes_bytes / 64 if straddles else 1.0
@@ -90,9 +86,9 @@ def plan_of(product: Product, target: Target) -> Plan:
             cost *= 1 + 0.02 * kernels  # each is code to compile
             if cost < best:
                 best, rows, vectors = cost, r, v
-    # A panel somewhat larger than the first cache costs little; each block of k reads and writes all of C.
-    room = target.l1_bytes * 4 // 3 * (2 if p.m * p.n * product.element_bytes > target.l2_bytes // 2 else 1)
-    k_block = _blocks(p.k, max(4 * lanes, room // (vectors * target.lanes_bytes)), lanes) if blocks else p.k
+    # A packed panel stays in the first cache beside rows of A. Each block of k reads and writes all of C.
+    room = target.l1_bytes * 2 // 3 * (2 if p.m * p.n * product.element_bytes > target.l2_bytes // 2 else 1)
+    k_block = _blocks(p.k, max(4 * lanes, room // (vectors * target.lanes_bytes)), lanes) if packs else p.k
     while k_block < p.k and 0 < p.k % k_block < lanes:  # a transposed panel is packed by squares of `lanes`
         k_block += lanes
     m_block = _blocks(p.m, max(rows, 128, target.l2_bytes // 2 // (max(k_block, 1) * product.element_bytes)), rows)
