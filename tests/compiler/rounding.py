@@ -44,6 +44,10 @@ PRODUCTS = {"multiply", "square", "outer"}
 """Ops of which a sum may take the result as it is before it is rounded (a fused multiply-add), where another one that
 is given the same result takes it rounded.
 """
+SHUFFLED = {"sum", "matmul"}
+"""Ops that add, of which every other run does so in another order, instead of disturbing the result by what that may
+change. Then 3, 1e30 and -1e30 are 0 or 3, as they may be, and not some number of about 1e14.
+"""
 LONGEST_WHILE = 10_000
 
 
@@ -139,12 +143,15 @@ class Rounded:
         dtype = dtype_of(value._data)
         if op.name in ("add", "subtract"):
             inputs = [self._unrounded(x, node) for x, node in zip(inputs, inputs_of(value), strict=True)]
+        shuffled = op.name in SHUFFLED and self.rng.random() < 0.5
+        if shuffled:
+            inputs = self._shuffled(op.name, inputs, attrs)
         y = np.asarray(op.evaluate(*inputs, **attrs)).astype(dtype, copy=False)
         if dtype.kind not in "fc" or (op.name in EXACT and not _is_rounded(op.name, inputs)) or not y.size:
             return y
         eps = np.finfo(dtype).eps
         size = np.abs(y)
-        if op.name in SUMS:
+        if op.name in SUMS and not shuffled:
             terms = SUMS[op.name](inputs, attrs)
             size = np.asarray(op.evaluate(*map(_magnitude, inputs), **attrs)) * math.sqrt(max(1, terms))
         elif op.name in ("prod", "cumulative_prod"):
@@ -167,6 +174,17 @@ class Rounded:
         size = np.where(size > 0, np.maximum(size, np.finfo(dtype).tiny), size)  # subnormal numbers have fewer digits
         wobble = self._wobble(y) * np.where(np.isfinite(size), size, 0.0)
         return np.asarray(y + wobble * eps).astype(dtype, copy=False)
+
+    def _shuffled(self, name: str, inputs: Sequence[Any], attrs: Mapping[str, Any]) -> list[Any]:
+        """What is added up, in another order."""
+        if name == "sum":
+            (x,) = inputs
+            for axis in attrs["axis"]:
+                x = self.rng.permutation(x, axis=axis)
+            return [x]
+        a, b = inputs
+        order = self.rng.permutation(a.shape[-1])
+        return [a[..., order], b[..., order, :] if b.ndim > 1 else b[order]]
 
     def _unrounded(self, x: Any, node: Value) -> Any:
         """A product as a fused multiply-add may take it: where it is infinite, perhaps only because it is rounded."""

@@ -277,6 +277,17 @@ def test_a_mistake_in_the_root_that_adam_divides_by_is_found(which: int, monkeyp
     assert "off by" in check(graphs[0], "learn")
 
 
+def test_a_sum_that_cancels_in_one_order_and_not_in_another_is_no_mistake() -> None:
+    lines = (Line("bl.tanh(bl.sum({0}, axis=-1, keepdims=False))", (0,), False),)
+    assert check(Graph((Leaf((33, 7), "float64", 5397, wild=True),), lines, (1,)), "learn") == ""
+    traced = bl.compile(lambda x: x @ np.ones(3))
+    traced(np.ones(3))
+    x = np.array([3.0, 1e30, -1e30])
+    found = {round(Rounded(traced.entries[0].traced, seed).call([x], {})[0][0].item(), 6) for seed in range(20)}
+    assert {0.0, 3.0} <= found, "exactly so"
+    assert any(abs(y) > 1e10 for y in found), "and as large as the error may be"
+
+
 def test_one_of_many_that_rounding_chooses_among_is_no_mistake() -> None:
     """The least of 200 numbers that are the same but for rounding: its gradient goes to few of them, or to all."""
     few, all = np.eye(201)[0], np.append(np.full(200, 1 / 200), 0.0)
