@@ -44,6 +44,35 @@ def test_what_is_the_same_in_every_turn_stands_before_the_loop() -> None:
     assert "store <16 x float>" in loop
 
 
+STORED = """
+  %c = icmp slt i64 %z, %row
+  %v = select i1 %c, float %x, float %y
+  %b = getelementptr inbounds float, ptr %q, i64 %i
+  store float %v, ptr %b, align 4
+"""
+
+
+@pytest.mark.parametrize("zero", ["sub i64 %i, %i", "mul nsw i64 %i, 0"])
+def test_what_takes_the_counter_stands_in_the_loop_though_it_is_the_same_in_every_turn(zero: str) -> None:
+    found = _inner(f"  %z = {zero}\n{STORED}")
+    assert found.once == []
+    assert "store <16 x float>" in _written(f"  %z = {zero}\n{STORED}")
+    back = "  %n = sub i64 0, %i\n  %s = getelementptr inbounds float, ptr %p, i64 %i\n"
+    with pytest.raises(NotVectors):
+        _inner(back + COPY.format(load="%n").replace("ptr %p", "ptr %s"))
+
+
+@pytest.mark.parametrize("k", [-1, 0, 2])
+@pytest.mark.parametrize("n", [14, 100])
+def test_a_condition_on_the_diagonal_does_not_change_along_it(n: int, k: int) -> None:
+    x = np.random.default_rng(n).normal(size=(n, n))
+    found = bl.compile(lambda x: bl.einsum("ii->i", bl.exp(bl.tril(x, k=k))))(x)
+    np.testing.assert_allclose(found.data, np.exp(np.diagonal(np.tril(x, k=k))))
+    value, grad = bl.compile(bl.value_and_grad(lambda x: bl.einsum("ii->", bl.tril(x, k=k))))(x)
+    np.testing.assert_allclose(value.data, np.trace(np.tril(x, k=k)), atol=1e-12)
+    np.testing.assert_array_equal(grad.data, np.eye(n) * (k >= 0))
+
+
 def test_what_another_turn_writes_is_not_read_side_by_side() -> None:
     same = COPY.replace("%q", "%p")
     assert "store <16 x float>" in _written(same.format(load="%i"))

@@ -159,6 +159,8 @@ class Inner:
                 form = {name: 1}
         else:
             form = _sum_of(left, right, 1 if how == "add" else -1)
+        if not self.step(form) and (self.step(left) or self.step(right)):
+            return self._vary(name, what)  # i - i is the same in every turn, but there is no i before the loop
         self.forms[name] = form
         return self._count(name, what, form)
 
@@ -179,6 +181,8 @@ class Inner:
         if held != kind or base in self.varying:
             raise NotVectors
         total = _sum_of(form, self._form(index))
+        if not self.step(total) and self.step(form):
+            raise NotVectors
         self.places[name] = root, kind, total
         return self._count(name, what, total)
 
