@@ -44,6 +44,10 @@ PRODUCTS = {"multiply", "square", "outer"}
 """Ops of which a sum may take the result as it is before it is rounded (a fused multiply-add), where another one that
 is given the same result takes it rounded.
 """
+SUMS_OF_PRODUCTS = {"einsum", "matmul", "vecdot"}
+"""Ops that may add products before they are rounded: -inf and a product that is too large for its dtype are then -inf,
+where they would be NaN if the product had been rounded to inf.
+"""
 SHUFFLED = {"sum", "matmul"}
 """Ops that add, of which every other run does so in another order, instead of disturbing the result by what that may
 change. Then 3, 1e30 and -1e30 are 0 or 3, as they may be, and not some number of about 1e14.
@@ -147,6 +151,9 @@ class Rounded:
         if shuffled:
             inputs = self._shuffled(op.name, inputs, attrs)
         y = np.asarray(op.evaluate(*inputs, **attrs)).astype(dtype, copy=False)
+        if op.name in SUMS_OF_PRODUCTS and dtype.kind == "f" and not np.isfinite(y).all():
+            wide = np.asarray(op.evaluate(*(x.astype(np.longdouble) for x in inputs), **attrs)).astype(dtype)
+            y = np.where(self.rng.random(y.shape) < 0.5, wide, y)
         if dtype.kind not in "fc" or (op.name in EXACT and not _is_rounded(op.name, inputs)) or not y.size:
             return y
         eps = np.finfo(dtype).eps

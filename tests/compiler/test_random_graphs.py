@@ -288,6 +288,17 @@ def test_a_sum_that_cancels_in_one_order_and_not_in_another_is_no_mistake() -> N
     assert any(abs(y) > 1e10 for y in found), "and as large as the error may be"
 
 
+def test_a_product_that_a_matrix_product_adds_need_not_be_rounded() -> None:
+    """-inf and a product too large for float32 are NaN if that is rounded first, and -inf if it is not."""
+    traced = bl.compile(lambda x, y: x @ y)
+    x, y = np.array([-np.inf, 1e30], "f4"), np.array([0.9, 1e30], "f4")
+    traced(x, y)
+    runs = [Rounded(traced.entries[0].traced, seed).call([x, y], {})[0][0].item() for seed in range(20)]
+    assert any(map(np.isnan, runs))
+    assert -np.inf in runs
+    assert np.inf not in runs
+
+
 def test_one_of_many_that_rounding_chooses_among_is_no_mistake() -> None:
     """The least of 200 numbers that are the same but for rounding: its gradient goes to few of them, or to all."""
     few, all = np.eye(201)[0], np.append(np.full(200, 1 / 200), 0.0)
