@@ -164,6 +164,20 @@ def test_what_is_compiled_ahead_is_called_as_what_is_not(
     assert numbers.tolist() == [6, 9, 12, 4, 3, 6, 9, 12]
 
 
+def test_where_no_thread_can_be_started_one_compiles_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BACKLIT_CACHE_DIR", "off")
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+
+    def start(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    machine = jit.Machine(Written(FIRST))
+    numbers = np.array([1.0, 2, 3, 4, 0, 0, 0, 0])
+    machine.entry(numbers.__array_interface__["data"][0], 1)
+    assert numbers.tolist() == [6, 9, 12, 4, 3, 6, 9, 12]
+
+
 def test_text_that_llvm_refuses_is_an_error_and_leaves_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BACKLIT_CACHE_DIR", "off")
     monkeypatch.setattr(os, "cpu_count", lambda: 2)

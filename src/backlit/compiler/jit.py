@@ -206,8 +206,8 @@ class Compiler:
 
     def rest(self, text: str) -> list[bytes]:
         """The object code of all units, once the whole text is there."""
-        units = sorted(self._cut.rest(text), key=lambda unit: (unit.kind != LATE, -len(unit.text)))  # the longest first
-        jobs = [_Job(unit, self.target, self.level) for unit in units]
+        left = sorted(self._cut.rest(text), key=lambda unit: (unit.kind != LATE, -len(unit.text)))  # the longest first
+        jobs = [_Job(unit, self.target, self.level) for unit in left]
         self._jobs += jobs
         self._waiting[:0] = jobs  # the others are shorter, and prepared
         self._hire(min(self._most, 1 + sum(len(job.unit.text) > WORTH_A_THREAD // 2 for job in self._waiting[1:])))
@@ -231,8 +231,12 @@ class Compiler:
         self._threads = [thread for thread in self._threads if thread.is_alive()]
         while len(self._threads) < count - 1:
             _object_functions()  # what is set once, is set before there are several threads
-            self._threads.append(threading.Thread(target=self._work, name="backlit-compile"))
-            self._threads[-1].start()
+            thread = threading.Thread(target=self._work, name="backlit-compile")
+            try:
+                thread.start()
+            except RuntimeError:  # where no thread can be started, this one does everything
+                return
+            self._threads.append(thread)
 
     def _work(self) -> None:
         while self._waiting:
