@@ -395,3 +395,13 @@ def test_equal_kernels_that_call_again_and_again_are_one() -> None:
     assert notes[0].name == notes[1].name
     assert notes[0].text == notes[1].text
     assert "noinline noinline" not in notes[1].text
+
+
+@pytest.mark.parametrize("n", [2, 5, 10, 11, 18])
+def test_sines_of_large_numbers_read_their_table_in_vectors_that_are_not_full(n: int) -> None:
+    large = 1e6 * (np.arange(n) + 1.37)
+    x = np.linspace(1.0, 2.0, n)
+    found = bl.compile(lambda x: bl.sin(x * large) + bl.cos(bl.asarray(large)))(x).data
+    np.testing.assert_allclose(found, np.sin(x * large) + np.cos(large), rtol=1e-12, atol=1e-12)
+    text = vector_math.definitions([("sin", "<8 x double>")]).functions
+    assert text.index("freeze") < text.index("@llvm.masked.gather"), "an index is within the table in every lane"

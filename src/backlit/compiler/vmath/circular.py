@@ -66,6 +66,7 @@ def _modulo_4(b: Body, x: Term) -> Term:
 
 def _far_double(b: Body, x: Term) -> tuple[Term, Term, Term]:
     """As `_near`, for 2^16 ≤ |x|: the exponent's upper six bits choose a row, the others stay with x."""
+    x = b.frozen(x)  # a lane that nobody filled must have a row, too
     row = ((b.bits(x) >> 52) + 1 >> 4) & 63
     a = b.from_bits(b.bits(x) - (row << 56))
     parts = [b.table("bl.two_over_pi", _table(), (row << 2) + k) for k in range(4)]

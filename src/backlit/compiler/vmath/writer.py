@@ -244,6 +244,10 @@ class Body:
     def narrowed(self, x: Term) -> Term:
         return self.write(FLOAT, f"fptrunc double {x.name} to float")
 
+    def frozen(self, x: Term) -> Term:
+        """The same number; where there is none ("poison"), any, but one."""
+        return self.write(x.type, f"freeze {x.type} {x.name}")
+
     def table(self, name: str, rows: Sequence[float], index: Term) -> Term:
         """The element of a constant table of float64 numbers."""
         numbers = ", ".join(f"double {self.term(v, DOUBLE).name}" for v in rows)
