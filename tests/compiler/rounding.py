@@ -50,7 +50,8 @@ where they would be NaN if the product had been rounded to inf.
 """
 SHUFFLED = {"sum", "matmul"}
 """Ops that add, of which every other run does so in another order, instead of disturbing the result by what that may
-change. Then 3, 1e30 and -1e30 are 0 or 3, as they may be, and not some number of about 1e14.
+change. Then 3, 1e30 and -1e30 are 0 or 3, as they may be, and not some number of about 1e14. The others of `SUMS` are
+just rounded in every other run.
 """
 LONGEST_WHILE = 10_000
 
@@ -147,8 +148,8 @@ class Rounded:
         dtype = dtype_of(value._data)
         if op.name in ("add", "subtract"):
             inputs = [self._unrounded(x, node) for x, node in zip(inputs, inputs_of(value), strict=True)]
-        shuffled = op.name in SHUFFLED and self.rng.random() < 0.5
-        if shuffled:
+        calm = op.name in SUMS and self.rng.random() < 0.5
+        if calm and op.name in SHUFFLED:
             inputs = self._shuffled(op.name, inputs, attrs)
         y = np.asarray(op.evaluate(*inputs, **attrs)).astype(dtype, copy=False)
         if op.name in SUMS_OF_PRODUCTS and dtype.kind == "f" and not np.isfinite(y).all():
@@ -158,7 +159,7 @@ class Rounded:
             return y
         eps = np.finfo(dtype).eps
         size = np.abs(y)
-        if op.name in SUMS and not shuffled:
+        if op.name in SUMS and not calm:
             terms = SUMS[op.name](inputs, attrs)
             size = np.asarray(op.evaluate(*map(_magnitude, inputs), **attrs)) * math.sqrt(max(1, terms))
         elif op.name in ("prod", "cumulative_prod"):

@@ -288,6 +288,15 @@ def test_a_sum_that_cancels_in_one_order_and_not_in_another_is_no_mistake() -> N
     assert any(abs(y) > 1e10 for y in found), "and as large as the error may be"
 
 
+def test_a_running_sum_is_as_exact_as_its_result_in_every_other_run() -> None:
+    traced = bl.compile(lambda x: bl.cumulative_sum(x))
+    x = np.array([1e30, -1e30, 3.0])
+    traced(x)
+    found = [Rounded(traced.entries[0].traced, seed).call([x], {})[0][0][2] for seed in range(20)]
+    assert any(y == pytest.approx(3.0) for y in found)
+    assert any(abs(y) > 1e10 for y in found)
+
+
 def test_a_product_that_a_matrix_product_adds_need_not_be_rounded() -> None:
     """-inf and a product too large for float32 are NaN if that is rounded first, and -inf if it is not."""
     traced = bl.compile(lambda x, y: x @ y)
