@@ -14,8 +14,12 @@ from backlit.compiler import jit, module, units
 from backlit.compiler.scalars import AS_WRITTEN, CALLING
 
 
-def test_a_module_cut_into_units_and_compiled_by_threads_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True)
+def nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BACKLIT_CACHE_DIR", "off")
+
+
+def test_a_module_cut_into_units_and_compiled_by_threads_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     x, w, v = rng.normal(size=(20, 30)), rng.normal(size=(30, 40)), rng.normal(size=(40, 7))
 
@@ -70,7 +74,6 @@ NUMBERS = np.random.default_rng(7).normal(size=(65, 33))
 
 def _outcome(monkeypatch: pytest.MonkeyPatch, together: bool) -> tuple[list[np.ndarray], str]:
     """What some kernels compute, and the text of the largest unit that holds loops."""
-    monkeypatch.setenv("BACKLIT_CACHE_DIR", "off")
     seen: list[str] = []
     real = units.Cut._text
 
@@ -151,43 +154,44 @@ class Written:
         return 0
 
 
+def _computed(source: Written) -> list[float]:
+    machine = jit.Machine(source)  # its code lives as long as it does
+    numbers = np.array([1.0, 2, 3, 4, 0, 0, 0, 0])
+    machine.entry(numbers.__array_interface__["data"][0], 1)
+    return numbers.tolist()
+
+
+def _compiling() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "backlit-compile"]
+
+
 @pytest.mark.parametrize("ahead", [(), (FIRST,), (SECOND,), (FIRST, SECOND), (FIRST + SECOND,)])
 @pytest.mark.parametrize("cpus", [1, 2, 8])
 def test_what_is_compiled_ahead_is_called_as_what_is_not(
     ahead: tuple[str, ...], cpus: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("BACKLIT_CACHE_DIR", "off")
     monkeypatch.setattr(os, "cpu_count", lambda: cpus)
-    machine = jit.Machine(Written(*ahead))
-    numbers = np.array([1.0, 2, 3, 4, 0, 0, 0, 0])
-    machine.entry(numbers.__array_interface__["data"][0], 1)
-    assert numbers.tolist() == [6, 9, 12, 4, 3, 6, 9, 12]
+    assert _computed(Written(*ahead)) == [6, 9, 12, 4, 3, 6, 9, 12]
 
 
 def test_where_no_thread_can_be_started_one_compiles_everything(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("BACKLIT_CACHE_DIR", "off")
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
 
     def start(self: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", start)
-    machine = jit.Machine(Written(FIRST))
-    numbers = np.array([1.0, 2, 3, 4, 0, 0, 0, 0])
-    machine.entry(numbers.__array_interface__["data"][0], 1)
-    assert numbers.tolist() == [6, 9, 12, 4, 3, 6, 9, 12]
+    assert _computed(Written(FIRST)) == [6, 9, 12, 4, 3, 6, 9, 12]
 
 
 def test_text_that_llvm_refuses_is_an_error_and_leaves_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("BACKLIT_CACHE_DIR", "off")
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     with pytest.raises(RuntimeError, match="parsing"):
         jit.Machine(Written(FIRST.replace("fmul", "fmuul"), SECOND))
-    assert not [thread for thread in threading.enumerate() if thread.name == "backlit-compile"]
+    assert not _compiling()
 
 
 def test_an_interrupt_while_text_is_written_leaves_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("BACKLIT_CACHE_DIR", "off")
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
 
     class Interrupted(Written):
@@ -197,4 +201,4 @@ def test_an_interrupt_while_text_is_written_leaves_no_thread(monkeypatch: pytest
 
     with pytest.raises(KeyboardInterrupt):
         jit.Machine(Interrupted(FIRST, SECOND))
-    assert not [thread for thread in threading.enumerate() if thread.name == "backlit-compile"]
+    assert not _compiling()

@@ -21,7 +21,7 @@ _DEFINE = re.compile(r"^define ", re.MULTILINE)
 _NAME = re.compile(r"@([\w.$]+)")
 _LABEL = re.compile(r"^([\w.]+):", re.MULTILINE)
 _KERNEL = re.compile(
-    rf"define internal void @\w+\(((?:ptr noalias |readonly |i64 |%\w+|, )+)\) {AS_WRITTEN} {{\nentry:\n"
+    rf"define internal void @\w+\((?:ptr noalias |readonly |i64 |%\w+|, )+\) {AS_WRITTEN} {{\nentry:\n"
 )
 _PARAMETER = re.compile(r"(ptr|i64)[a-z ]* (%\w+)")
 _CALL = re.compile(r"call void @(\w+)\((.*)\)")
@@ -102,6 +102,7 @@ class Cut:
         """Functions, written as they shall run, of a module that is not complete yet."""
         module = _Module(text)
         group = [name for name in module.bodies if name not in module.inlined]
+        self._taken.update(group)
         return self._units(module, [(group, AS_WRITTEN)], whole=False)[0]
 
     def rest(self, text: str) -> list[Unit]:
@@ -125,7 +126,6 @@ class Cut:
             parts = [kernels[k : k + _COMPANY] for k in range(0, len(kernels), _COMPANY)] if len(kernels) > 1 else []
             companies = [self._company(module, members) for members in parts]
             inside.append([*companies, *(name for name in group if name not in self._companies)])
-            self._taken.update(group)
         return [
             Unit(self._text(module, names, whole), group, kind)
             for names, (group, kind) in zip(inside, groups, strict=True)
