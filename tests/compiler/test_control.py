@@ -279,4 +279,4 @@ def test_memory_of_checkpoints_is_told_beforehand() -> None:
 @pytest.mark.parametrize("checkpoint", ["none", "sqrt", "binomial"])
 def test_memory_of_checkpoints_is_what_was_told(checkpoint) -> None:
     told = checkpoint_memory((0.0, 0.0), 100_003, checkpoint)
-    assert told <= arena_of(100_003, checkpoint) < told + 2_000  # and a line of a cache for each number beside
+    assert told <= arena_of(100_003, checkpoint) < told + 4_000  # and pointers, and a line for each number beside

@@ -102,8 +102,12 @@ def test_kernels_in_one_function_give_the_same_bits_as_alone(monkeypatch: pytest
 
 
 KERNEL = """\
-define internal void @{name}(ptr noalias readonly %a, ptr noalias %b{more}) #1 {{
+define internal void @{name}(ptr %args, i64 %part, i64 %who, i64 %which) #1 {{
 entry:
+  %a.at = getelementptr inbounds ptr, ptr %args, i64 {begin}
+  %a = load ptr, ptr %a.at, align 8
+  %b.at = getelementptr inbounds ptr, ptr %args, i64 {end}
+  %b = load ptr, ptr %b.at, align 8
   br label %loop1
 loop1:
   %i = phi i64 [0, %entry], [%next, %loop1]
@@ -113,24 +117,39 @@ loop1:
   %y = f{function} double %x, 3.0
   store double %y, ptr %to, align 8
   %next = add nuw nsw i64 %i, 1
-  %on = icmp ult i64 %next, {end}
+  %on = icmp ult i64 %next, {count}
   br i1 %on, label %loop1, label %done2
 done2:
   ret void
 }}
 """
 ATTRIBUTES = "attributes #1 = { noinline nounwind }\n"
-FIRST = KERNEL.format(name="k1", function="mul", more="", end=4)
-SECOND = KERNEL.format(name="k2", function="add", more=", i64 %count", end="%count")
+FIRST = KERNEL.format(name="k1", function="mul", begin=0, end=1, count=4)
+SECOND = KERNEL.format(name="k2", function="add", begin=1, end=0, count="%part")
 CALLER = """\
+@calls = internal constant [2 x {T}] [{T} { ptr @k1, i64 0, i64 1 }, {T} { ptr @k2, i64 0, i64 1 }]
 define void @main(ptr %table, i64 %count) {
 entry:
+  %args = alloca [2 x ptr], align 8
   %middle = getelementptr i8, ptr %table, i64 32
-  call void @k1(ptr %table, ptr %middle)
-  call void @k2(ptr %middle, ptr %table, i64 3)
+  %second = getelementptr ptr, ptr %args, i64 1
+  store ptr %table, ptr %args
+  store ptr %middle, ptr %second
+  br label %call
+call:
+  %k = phi i64 [0, %entry], [%after, %call]
+  %at = getelementptr {T}, ptr @calls, i64 %k
+  %function = load ptr, ptr %at
+  %which.at = getelementptr i8, ptr %at, i64 8
+  %which = load i64, ptr %which.at
+  call void %function(ptr %args, i64 3, i64 0, i64 %which)
+  %after = add i64 %k, 1
+  %more = icmp ult i64 %after, 2
+  br i1 %more, label %call, label %end
+end:
   ret void
 }
-"""
+""".replace("{T}", "{ ptr, i64, i64 }")
 
 
 class Written:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from backlit.compiler import tape, team
+from backlit.compiler import frame, tape, team
 from backlit.compiler.blocks import block, tape_runner
 from backlit.compiler.ir import Node
 from backlit.compiler.memory import LINE
-from backlit.compiler.module import Module, array, pointer_at
+from backlit.compiler.module import Module, array, numbers, pointer_at
 from backlit.compiler.scalars import LATE, Code
 from backlit.compiler.schedule import topological
 from backlit.compiler.straight import is_small
@@ -29,6 +29,8 @@ def finish(module: Module, inputs: Sequence[Node], outputs: Sequence[Node]) -> t
         body, constants, arena = _tape_main(module, found, inputs, order)
     else:
         body, constants, arena = _main(module, inputs, outputs)
+    if module.plays:
+        module.functions.append(frame.definitions(module))
     if module.shares:
         shared, declared = team.definitions(module.target)
         module.functions.append(shared)
@@ -59,11 +61,15 @@ def _main(module: Module, inputs: Sequence[Node], outputs: Sequence[Node]) -> tu
     place = {node: 1 + k for k, node in enumerate(inputs)}
     place.update((node, 1 + len(inputs) + k) for k, node in enumerate(constants))
     last = 1 + len(inputs) + len(constants) + len(outputs)
-    code = Code()
-    slots = [0, last, *(place[leaf] for leaf in whole.leaves)]
+    slots = [last, *(place[leaf] for leaf in whole.leaves)]
     slots += [1 + len(inputs) + len(constants) + k for k in range(len(outputs))]
-    args = [pointer_at(code, slot) for slot in slots]
-    before = code.let(f"getelementptr inbounds i8, ptr {args[0]}, i64 -{LINE}")
-    code.put(f"  store i64 %count, ptr {before}, align 8")
-    code.put(f"  call void @{whole.name}({', '.join(f'ptr {a}' for a in args)})")
-    return "\n".join(code.lines), constants, whole.arena
+    room = -(-8 * (1 + len(slots)) // LINE) * LINE
+    code = Code()
+    bases = pointer_at(code, 0)
+    arena = code.let(f"getelementptr inbounds i8, ptr {bases}, i64 {room + LINE}")
+    before = code.let(f"getelementptr inbounds i8, ptr {arena}, i64 -{LINE}")
+    code.put(f"  store ptr {arena}, ptr {bases}, align 8\n  store i64 %count, ptr {before}, align 8")
+    code.put(f"  call void @bl_give(ptr {bases}, ptr %table, i64 {len(slots)}, ptr @main.slots)")
+    code.put(f"  call void @{whole.name}(ptr {bases}, i64 0, i64 0, i64 0)")
+    module.functions += [frame.GIVE, f"@main.slots = internal constant {numbers('i32', slots)}\n"]
+    return "\n".join(code.lines), constants, room + LINE + whole.arena

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from backlit.compiler import kernels, products, straight, tape, team, turns
 from backlit.compiler.followed import TileWriter, follower
-from backlit.compiler.frame import Frame, step_of
+from backlit.compiler.frame import ARENA, STATUS, Frame, Place, leaf, output
 from backlit.compiler.gemm import Epilogue, columns_of, keeps_whole
 from backlit.compiler.ir import Body, Node
 from backlit.compiler.memory import LINE
-from backlit.compiler.module import Block, KernelNote, Module, clock
+from backlit.compiler.module import Block, KernelNote, Module
 from backlit.compiler.positions import Check, check_now, spread_from
-from backlit.compiler.scalars import COST, Code, stored
+from backlit.compiler.scalars import COST, Code, given
 from backlit.compiler.schedule import LEAVES, Kernel, Schedule, topological
 from backlit.compiler.straight import Straight, is_small
 
@@ -29,29 +29,34 @@ ACROSS = 16
 _TOLD = "one straight line of code"
 
 
-def block(module: Module, outputs: Sequence[Node], over: dict[int, Node], stem: str) -> Block:
-    """A function that computes the outputs. over: for an output by its number, the input whose memory it takes over."""
+def block(
+    module: Module, outputs: Sequence[Node], over: dict[int, Node], stem: str, slices: Collection[Node] = ()
+) -> Block:
+    """A function that computes the outputs, in each of its turns from the state that the turn before left. over: for an
+    output by its number, the input whose memory it takes over. slices: inputs that lie elsewhere in each turn, as do
+    outputs that take nothing over.
+    """
     order = topological(outputs)
     if is_small(order):
-        return _straight(module, outputs, order, stem, "" if over else "noalias ")
+        return _straight(module, outputs, order, stem)
     found = tape.of(order, outputs)
     if found is not None:
         return _of_tape(module, found, order, stem)
     schedule = Schedule(outputs, _late(order, [outputs[i] for i in over]), straight.stages(order))
-    return _Writer(Frame(module, schedule, stem), list(outputs), over).write()
+    return _Writer(Frame(module, schedule, stem), list(outputs), over, slices).write()
 
 
-def _straight(module: Module, outputs: Sequence[Node], order: Sequence[Node], stem: str, promise: str) -> Block:
+def _straight(module: Module, outputs: Sequence[Node], order: Sequence[Node], stem: str) -> Block:
     code = Code()
     line = Straight(code, module.target)
     leaves = [n for n in order if n.kind == "input"]
-    for k, leaf in enumerate(leaves):
-        line.load(leaf, f"%in{k}")
+    for k, node in enumerate(leaves):
+        line.load(node, f"%in{k}")
     line.compute(order)
-    for k, output in enumerate(outputs):
-        line.store(output, f"%out{k}")
+    for k, node in enumerate(outputs):
+        line.store(node, f"%out{k}")
     module.take(code)
-    text = straight.function(code, _parameters(len(leaves), len(outputs), promise))
+    text = straight.function(code, given(_pointers(len(leaves), len(outputs))))
     name = module.add(text, stem)
     module.notes.append(KernelNote(name, "straight", list(order), text, _TOLD, name))
     return Block(name, leaves, 0)
@@ -73,14 +78,13 @@ def _of_tape(module: Module, made: tape.Tape, order: Sequence[Node], stem: str) 
     leaves = [n for n in order if n.kind == "input"]
     leaves += made.arrays
     around = tape.frame(made, leaves, name)
-    text = around.function(_parameters(len(leaves), len(made.outputs)))
+    text = around.work(given(_pointers(len(leaves), len(made.outputs))))
     return Block(module.add(text, stem), leaves, made.slots * tape.SLOT)
 
 
-def _parameters(inputs: int, outputs: int, promise: str = "") -> str:
-    """Of a block: pointers to its leaves, then to its outputs. promise: what LLVM is told of each."""
-    names = [f"%in{k}" for k in range(inputs)] + [f"%out{k}" for k in range(outputs)]
-    return ", ".join(["ptr %arena", "ptr %status", *(f"ptr {promise}{name}" for name in names)])
+def _pointers(inputs: int, outputs: int) -> list[str]:
+    """Names for what a block is given."""
+    return ["%arena", "%status", *(f"%in{k}" for k in range(inputs)), *(f"%out{k}" for k in range(outputs))]
 
 
 def _late(order: Sequence[Node], wanted: Sequence[Node]) -> set[Node]:
@@ -100,14 +104,15 @@ def _late(order: Sequence[Node], wanted: Sequence[Node]) -> set[Node]:
 class _Writer:
     """Writes one block: where everything lies, and the calls."""
 
-    def __init__(self, frame: Frame, outputs: list[Node], over: dict[int, Node]) -> None:
+    def __init__(self, frame: Frame, outputs: list[Node], over: dict[int, Node], slices: Collection[Node]) -> None:
         self.frame, self.schedule, self.outputs, self.over = frame, frame.schedule, outputs, over
+        self.slices = slices
         order = frame.schedule.order
         self.leaves = [n for n in order if n.kind == "input" or (n.kind == "constant" and n.shape and n.size)]
-        frame.pointers.update((leaf, f"%in{k}") for k, leaf in enumerate(self.leaves))
+        frame.pointers.update((node, leaf(k)) for k, node in enumerate(self.leaves))
         self.aliases: dict[Node, Node] = {}
         self.followers: dict[Node, tuple[Callable[[int], TileWriter], list[int]]] = {}
-        self.copies: list[tuple[str, str, Node]] = []
+        self.copies: list[tuple[Place | None, Place, Node]] = []
         self.checked: set[tuple[Node, int]] = set()
 
     def write(self) -> Block:
@@ -129,8 +134,11 @@ class _Writer:
                 frame.arena.free(node)
         for source, destination, node in self.copies:
             self._copy(source, destination, node)
-        text = frame.code.function(_parameters(len(self.leaves), len(self.outputs)))
-        return Block(frame.module.add(text, frame.stem), self.leaves, frame.arena.size)
+        turning = [leaf(k) for k, node in enumerate(self.leaves) if node in self.slices]
+        turning += [output(k) for k in range(len(self.outputs)) if k not in self.over]
+        text, arena = frame.written(len(self.leaves), len(self.outputs), turning)
+        frame.module.plays = True
+        return Block(frame.module.add(text, frame.stem), self.leaves, arena)
 
     # -- products and the loops that follow them ----------------------------------------------------------------
 
@@ -169,7 +177,7 @@ class _Writer:
         epilogue = Epilogue(tuple(names.items()), len(extra), tuple(alike) if is_far else ())
         parts = products.parts_of(frame, products.product_of(self.schedule, node))
         whole = any(keeps_whole(part.product, frame.module.target) for part in parts)
-        goal = frame.take(node, node.size * node.dtype.itemsize) if whole else "null"
+        goal = frame.take(node, node.size * node.dtype.itemsize) if whole else ARENA  # then nothing is written there
         product, told = products.call_with(frame, node, goal, epilogue, extra)
         frame.arena.free(node)
         frame.module.notes.append(KernelNote(name, "tiles", kernel.nodes, text, told, frame.stem, (product,)))
@@ -179,16 +187,16 @@ class _Writer:
     def _place_outputs(self, kernels: Sequence[Kernel], reads: dict[Node, int]) -> None:
         """Results go where they are wanted at once; a state is overwritten where nobody reads it any more."""
         for k, node in enumerate(self.outputs):
-            target = f"%out{k}"
+            target = output(k)
             old = self.over.get(k)
             if node is old:
                 continue  # it stays
             if node.kind == "input" and any(old is node and self.outputs[j] is not old for j, old in self.over.items()):
                 safe = self.frame.take(("before", k), node.size * node.dtype.itemsize)
-                self._copy("", safe, node)  # something else is written where it stands
+                self._copy(None, safe, node)  # something else is written where it stands
                 self.copies.append((safe, target, node))
             elif node.kind in LEAVES or node in self.frame.pointers or not node.size:
-                self.copies.append(("", target, node))
+                self.copies.append((None, target, node))
             elif old is None:
                 self.frame.pointers[node] = target
             elif self._may_overwrite(node, old, kernels, reads):
@@ -196,7 +204,7 @@ class _Writer:
                     self.aliases[node] = old
                 self.frame.pointers[node] = target
             else:
-                self.copies.append(("", target, node))
+                self.copies.append((None, target, node))
 
     def _may_overwrite(self, new: Node, old: Node, kernels: Sequence[Kernel], reads: dict[Node, int]) -> bool:
         if old not in self.frame.pointers:
@@ -263,26 +271,20 @@ class _Writer:
                 )
                 self.frame.module.take(writer)
                 name = self.frame.module.add(writer.text(), "check")
-                self.frame.call(name, [*(self.frame.pointers[read] for read in writer.pointers), "%status"])
+                self.frame.call(name, [*(self.frame.pointers[read] for read in writer.pointers), STATUS])
 
     # -- calls --------------------------------------------------------------------------------------------------
 
     def _emit(self, kernel: Kernel) -> None:
-        module, code = self.frame.module, self.frame.code
-        if not module.profile or kernel.kind in ("part", "loop"):
-            self._emit_plain(kernel)
-            return
-        declared, call = clock(module.target)
-        module.declares.add(declared)
-        began = code.let(call)
-        self._emit_plain(kernel)
-        spent = code.let(f"sub i64 {code.let(call)}, {began}")
-        place = code.let(f"getelementptr i64, ptr @clock, i64 {len(module.clocks)}")
-        total = code.let(f"add i64 {code.let(f'load i64, ptr {place}')}, {spent}")
-        code.put(f"  store i64 {total}, ptr {place}")
-        module.clocks.append(module.notes[-1])
+        module = self.frame.module
+        is_timed = module.profile and kernel.kind not in ("part", "loop")
+        self.frame.clock = len(module.clocks) if is_timed else -1
+        self._call(kernel)
+        self.frame.clock = -1
+        if is_timed:
+            module.clocks.append(module.notes[-1])
 
-    def _emit_plain(self, kernel: Kernel) -> None:
+    def _call(self, kernel: Kernel) -> None:
         if kernel.product is not None:
             self._with_tiles(kernel, kernel.product)
         elif kernel.kind == "matmul":
@@ -307,7 +309,7 @@ class _Writer:
             line.store(node, f"%out{k}")
         frame.module.take(code)
         names = [*(f"%in{k}" for k in range(len(reads))), *(f"%out{k}" for k in range(len(kernel.nodes)))]
-        text = straight.function(code, ", ".join(f"ptr {name}" for name in names))
+        text = straight.function(code, given(names))
         name = frame.module.add(text, "line")
         frame.call(name, [frame.pointers[node] for node in [*reads, *kernel.nodes]])
         note = KernelNote(name, "straight", sorted(inside, key=lambda node: node.index), text, _TOLD, frame.stem)
@@ -325,11 +327,7 @@ class _Writer:
             known[form, cuts] = writer, writer.text(), [nodes.index(node) for node in probe.pointers]
         writer, text, places = known[form, cuts]
         name = frame.module.add(text, "k")
-        pointers = [frame.pointers[nodes[place]] for place in places]
-        if writer.turns:
-            frame.share_turns(name, pointers, writer.turns, step_of(writer.turns, writer.together))
-        else:
-            frame.call(name, pointers)
+        frame.call(name, [frame.pointers[nodes[place]] for place in places], writer.parts)
         frame.module.notes.append(KernelNote(name, kernel.kind, kernel.nodes, text, "", frame.stem))
 
     def _cycles(self, kernel: Kernel) -> float:
@@ -349,55 +347,48 @@ class _Writer:
             if part not in self.frame.pointers:
                 self.frame.pointers[part] = self.frame.take(part, part.size * part.dtype.itemsize)
         made = turns.loop(self.frame.module, body, reverse, block)
-        for leaf in made.own:
-            if leaf not in self.frame.pointers:
-                self.leaves.append(leaf)
-                self.frame.pointers[leaf] = f"%in{len(self.leaves) - 1}"
+        for constant in made.own:
+            if constant not in self.frame.pointers:
+                self.leaves.append(constant)
+                self.frame.pointers[constant] = leaf(len(self.leaves) - 1)
         arena = self.frame.take(body, made.arena)
         self.frame.arena.free(body)
-        args = []
+        args = [arena, STATUS, Place(ARENA.base, -LINE)]  # where the caller tells how often
         for k, arg in enumerate(node.args):
             if k < body.carried:
                 is_number = arg.kind == "constant" and not arg.shape
-                self._copy("" if is_number else self._pointer_to(arg), self.frame.pointers[body.parts[k]], arg)
+                self._copy(None if is_number else self._place_of(arg), self.frame.pointers[body.parts[k]], arg)
                 args.append(self.frame.pointers[body.parts[k]])
             else:
-                args.append(self._pointer_to(arg))
+                args.append(self._place_of(arg))
         args += [self.frame.pointers[part] for part in body.parts[body.carried :]]
-        args += [self.frame.pointers[leaf] for leaf in made.own]
-        if count is None:  # told by the caller, just before the arena
-            before = self.frame.code.let(f"getelementptr inbounds i8, ptr %arena, i64 -{LINE}")
-            number: str = self.frame.code.let(f"load i64, ptr {before}, align 8")
-        else:
-            number = str(count)
-        self.frame.code.put(
-            f"  call void @{made.name}(ptr {arena}, ptr %status, i64 {number}, {', '.join(f'ptr {a}' for a in args)})"
-        )
+        args += [self.frame.pointers[constant] for constant in made.own]
+        self.frame.call(made.name, args, which=-1 if count is None else count)
         for part in body.parts:
             if part not in self.schedule.kept:
                 self.frame.arena.free(part)
 
-    def _pointer_to(self, node: Node) -> str:
+    def _place_of(self, node: Node) -> Place:
         """Where an argument of a loop begins; it is contiguous. Of an empty one, anywhere: nothing is read there."""
         if not node.size:
-            return "%arena"
+            return ARENA
         address = self.schedule.address(node)
         assert address is not None, node
-        return self.frame.moved(self.frame.pointers[address.base], stored(node.dtype), address.offset)
+        return self.frame.pointers[address.base].moved(address.offset * node.dtype.itemsize)
 
-    def _copy(self, source: str, destination: str, node: Node) -> None:
+    def _copy(self, source: Place | None, destination: Place, node: Node) -> None:
+        """From where it lies, or from another place."""
         if not node.size:
             return
         if node.kind == "constant" and not node.shape:
-            line = Straight(self.frame.code, self.frame.module.target)
+            code = Code()
+            line = Straight(code, self.frame.module.target)
             line.compute([node])
-            line.store(node, destination)
+            line.store(node, "%out")
+            self.frame.call(self.frame.module.add(straight.function(code, given(["%out"])), "line"), [destination])
             return
-        source = source or self.frame.pointers[node]
         size = node.size * node.dtype.itemsize
-        self.frame.code.put(
-            f"  call void @llvm.memcpy.p0.p0.i64(ptr {destination}, ptr {source}, i64 {size}, i1 false)"
-        )
+        self.frame.call("bl_copy", [destination, source or self.frame.pointers[node]], which=size)
 
 
 def _cost(node: Node) -> float:

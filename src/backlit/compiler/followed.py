@@ -24,6 +24,15 @@ class TileWriter(Writer):
         self.product, self.aliases = product, aliases
         self.places: set[Index] = set()  # of the product, that are read
 
+    def text(self) -> str:
+        """The kernel as a function of its pointers, of a tile, and of what that is of the product."""
+        pointers = [
+            f"ptr noalias {'' if node in self.written else 'readonly '}{pointer}"
+            for node, pointer in self.pointers.items()
+        ]
+        tile = ["ptr noalias readonly %tile", "i64 %stride", "i64 %row", "i64 %column", "i64 %rows"]
+        return self.function(", ".join([*pointers, *tile]), self.attributes, self.often)
+
     def _element(self, node: Node, index: Index, fresh: bool) -> str:
         if node is not self.product:
             return super()._element(node, index, fresh)
@@ -58,7 +67,6 @@ def follower(
     def write(columns: int) -> TileWriter:
         w = TileWriter(schedule, target, product, aliases)
         arranged(w)
-        w.extra = ["ptr noalias readonly %tile", "i64 %stride", "i64 %row", "i64 %column", "i64 %rows"]
 
         def place_and_body() -> None:
             w.put(f"  {row} = add nuw nsw i64 %row, %r")

@@ -1,86 +1,225 @@
-"""The function of a block while it is written: its instructions and its memory, and parts that threads share."""
+"""A block while it is written: its calls, as a table that is played from top to bottom, and its memory.
+
+What a block calls takes the place where its pointers stand, one behind the other, so all of it is called alike, and a
+block needs no code of its own: to compile thousands of calls took LLVM longer than the kernels.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
 
-from backlit.compiler import team
 from backlit.compiler.ir import Node
-from backlit.compiler.memory import Arena
-from backlit.compiler.module import Module
-from backlit.compiler.scalars import CALLING, Code
+from backlit.compiler.memory import LINE, Arena
+from backlit.compiler.module import Module, clock, numbers
+from backlit.compiler.scalars import AS_WRITTEN, CALLING, WORK
 from backlit.compiler.schedule import Schedule
 
 
+class Place(NamedTuple):
+    """So many bytes behind one of the pointers that a block is given."""
+
+    base: str
+    offset: int = 0
+
+    def moved(self, offset: int) -> Place:
+        return Place(self.base, self.offset + offset)
+
+
+ARENA, STATUS = Place("arena"), Place("status")
+
+
+def leaf(k: int) -> Place:
+    return Place(f"in{k}")
+
+
+def output(k: int) -> Place:
+    return Place(f"out{k}")
+
+
 class Frame:
-    """What the writing of a block's kernels has in common. pointers: where what is kept lies."""
+    """What the writing of a block's kernels has in common. pointers: where what is kept lies. clock: the place of the
+    time that the kernel takes which is being written, or -1.
+    """
 
     def __init__(self, module: Module, schedule: Schedule, stem: str) -> None:
         self.module, self.schedule, self.stem = module, schedule, stem
-        self.code = Code()
         self.arena = Arena()
-        self.pointers: dict[Node, str] = {}
+        self.pointers: dict[Node, Place] = {}
+        self.clock = -1
+        self._calls: list[str] = []
+        self._places: list[Place] = []
 
-    def take(self, owner: object, size: int) -> str:
-        """A pointer to so many bytes of the arena, which are the owner's until `arena.free(owner)`."""
-        return self.moved("%arena", "i8", self.arena.take(owner, size))
+    def take(self, owner: object, size: int) -> Place:
+        """So many bytes of the arena, which are the owner's until `arena.free(owner)`."""
+        return ARENA.moved(self.arena.take(owner, size))
 
-    def moved(self, pointer: str, kind: str, offset: int) -> str:
-        """A pointer some elements further."""
-        return self.code.let(f"getelementptr inbounds {kind}, ptr {pointer}, i64 {offset}", "g") if offset else pointer
+    def call(self, name: str, places: Sequence[Place], parts: int = 1, which: int = 0) -> None:
+        """Call a function that finds these places in the order given. parts: more than one are shared by threads."""
+        if parts > 1:
+            self.module.shares = True
+        fields = f"ptr @{name}, i64 {which}, i64 {parts}, i64 {len(self._places)}"
+        self._calls.append(f"{{ {fields}, i64 {self.clock} }}" if self.module.profile else f"{{ {fields} }}")
+        self._places += places
 
-    def call(self, name: str, pointers: Sequence[str], numbers: Sequence[int] = ()) -> None:
-        _call(self.code, name, pointers, [str(number) for number in numbers])
+    def written(self, inputs: int, outputs: int, turning: Collection[Place]) -> tuple[str, int]:
+        """The function that plays the calls, and the bytes of its arena. It is itself called like they are: its
+        pointers lead to the arena, to the status, to so many inputs and outputs; part: 0 in the first turn.
 
-    # -- parts that threads share -------------------------------------------------------------------------------
-
-    def share(self, pointers: Sequence[str], parts: int, write: Callable[[Code, list[str]], None]) -> None:
-        """Compute parts that threads may take: `write` writes a job that does the part `%part`, given its pointers;
-        `%who` is the number of the thread.
+        turning: which of them lead elsewhere in each turn.
         """
-        job = Code()
-        given = []
-        for k in range(len(pointers)):
-            at = job.let(f"getelementptr inbounds ptr, ptr %args, i64 {k}")
-            given.append(job.let(f"load ptr, ptr {at}, align 8"))
-        write(job, given)
-        name = self.module.add(job.function("ptr %args, i64 %part, i64 %who", CALLING), "job")
-        self.module.shares = True
-        args = self.take(pointers, 8 * len(pointers))
-        for k, pointer in enumerate(pointers):
-            self.code.put(f"  store ptr {pointer}, ptr {self.moved(args, 'ptr', k)}, align 8")
-        self.code.put(f"  call void @bl_team(ptr %status, ptr @{name}, ptr {args}, i64 {parts})")
-        self.arena.free(pointers)
-
-    def share_turns(self, name: str, pointers: Sequence[str], turns: int, step: int, room: int = 0) -> None:
-        """A function that does turns from one number to another, in parts of `step` turns. room: the bytes that each
-        thread has for itself, at the last of the pointers.
-        """
-
-        def write(job: Code, given: list[str]) -> None:
-            if room:
-                given[-1] = own_room(job, given[-1], room)
-            low = job.let(f"mul nuw nsw i64 %part, {step}")
-            high = job.let(f"add nuw nsw i64 {low}, {step}")
-            if turns % step:
-                within = job.let(f"icmp ult i64 {high}, {turns}")
-                high = job.let(f"select i1 {within}, i64 {high}, i64 {turns}")
-            _call(job, name, given, [low, high])
-
-        self.share(pointers, -(-turns // step), write)
+        bases = {ARENA.base: 0, STATUS.base: 1}
+        for place in [*map(leaf, range(inputs)), *map(output, range(outputs))]:
+            bases[place.base] = len(bases)
+        changing = {place.base for place in turning}
+        order = sorted(range(len(self._places)), key=lambda k: self._places[k].base not in changing)
+        again = sum(place.base in changing for place in self._places)
+        places = [self._places[k] for k in order]
+        table = -(-self.arena.size // LINE) * LINE
+        call = "{ ptr, i64, i64, i64, i64 }" if self.module.profile else "{ ptr, i64, i64, i64 }"
+        calls = ", ".join(f"{call} {fields}" for fields in self._calls)
+        text = f"""\
+@NAME.calls = internal constant [{len(self._calls)} x {call}] [{calls}]
+@NAME.goals = internal constant {numbers("i32", order)}
+@NAME.bases = internal constant {numbers("i32", [bases[place.base] for place in places])}
+@NAME.offsets = internal constant {numbers("i64", [place.offset for place in places])}
+define internal void @NAME({WORK}) {CALLING} {{
+entry:
+  %first = icmp eq i64 %part, 0
+  %count = select i1 %first, i64 {len(places)}, i64 {again}
+  %arena = load ptr, ptr %args, align 8
+  %pointers = getelementptr inbounds i8, ptr %arena, i64 {table}
+  call void @bl_place(ptr %args, ptr %pointers, i64 %count, ptr @NAME.goals, ptr @NAME.bases, ptr @NAME.offsets)
+  call void @bl_play(ptr %args, ptr %pointers, ptr @NAME.calls, i64 {len(self._calls)})
+  ret void
+}}
+"""
+        return text, table + 8 * len(places)
 
 
-def own_room(job: Code, pointer: str, room: int) -> str:
-    """Where a thread's own bytes begin."""
-    return job.let(f"getelementptr inbounds i8, ptr {pointer}, i64 {job.let(f'mul nuw nsw i64 %who, {room}')}")
+GIVE = f"""\
+define internal void @bl_give(ptr %bases, ptr %args, i64 %count, ptr %slots) {CALLING} {{
+entry:
+  br label %head
+head:
+  %k = phi i64 [0, %entry], [%after, %head]
+  %slot.at = getelementptr inbounds i32, ptr %slots, i64 %k
+  %slot = load i32, ptr %slot.at, align 4
+  %from = getelementptr inbounds ptr, ptr %args, i32 %slot
+  %pointer = load ptr, ptr %from, align 8
+  %after = add nuw nsw i64 %k, 1
+  %to = getelementptr inbounds ptr, ptr %bases, i64 %after
+  store ptr %pointer, ptr %to, align 8
+  %more = icmp ult i64 %after, %count
+  br i1 %more, label %head, label %end
+end:
+  ret void
+}}
+"""
+"""Hands pointers on: those that stand in the given slots, to bases from the second on."""
 
 
-def _call(code: Code, name: str, pointers: Sequence[str], numbers: Sequence[str]) -> None:
-    args = [*(f"ptr {x}" for x in pointers), *(f"i64 {x}" for x in numbers)]
-    code.put(f"  call void @{name}({', '.join(args)})")
+def definitions(module: Module) -> str:
+    """What every program with such a block needs.
 
+    `@bl_place` puts pointers where calls find them: each so many bytes behind one of the bases. `@bl_play` makes the
+    calls. `@bl_copy` is called to copy so many bytes from its second pointer to its first.
+    """
+    size, began, spent = 32, "", ""
+    if module.profile:
+        declared, now = clock(module.target)
+        module.declares.add(declared)
+        size = 40
+        began = f"  %began = {now}\n"
+        spent = f"""\
+  %ended = {now}
+  %timed.at = getelementptr inbounds i8, ptr %call, i64 32
+  %timed = load i64, ptr %timed.at, align 8
+  %is.timed = icmp sge i64 %timed, 0
+  br i1 %is.timed, label %time, label %more
+time:
+  %spent = sub i64 %ended, %began
+  %sum.at = getelementptr inbounds i64, ptr @clock, i64 %timed
+  %sum = load i64, ptr %sum.at, align 8
+  %sum.now = add i64 %sum, %spent
+  store i64 %sum.now, ptr %sum.at, align 8
+  br label %more
+more:
+"""
+    parameters = "ptr %bases, ptr %pointers, i64 %count, ptr %goals, ptr %numbers, ptr %offsets"
+    after = "more" if module.profile else "next"
+    alone, shared = "  call void %function(ptr %args, i64 0, i64 0, i64 %which)\n", ""
+    if module.shares:
+        alone = f"""\
+  %many.at = getelementptr inbounds i8, ptr %call, i64 16
+  %many = load i64, ptr %many.at, align 8
+  %is.alone = icmp eq i64 %many, 1
+  br i1 %is.alone, label %alone, label %share
+alone:
+{alone}  br label %next
+"""
+        shared = """\
+share:
+  call void @bl_team(ptr %status, ptr %function, ptr %args, i64 %many, i64 %which)
+  br label %next
+next:
+"""
+    else:
+        alone += "  br label %next\nnext:\n"
+    return f"""\
+define internal void @bl_place({parameters}) {AS_WRITTEN} {{
+entry:
+  %any = icmp ne i64 %count, 0
+  br i1 %any, label %head, label %end
+head:
+  %k = phi i64 [0, %entry], [%after, %head]
+  %number.at = getelementptr inbounds i32, ptr %numbers, i64 %k
+  %number = load i32, ptr %number.at, align 4
+  %base.at = getelementptr inbounds ptr, ptr %bases, i32 %number
+  %base = load ptr, ptr %base.at, align 8
+  %offset.at = getelementptr inbounds i64, ptr %offsets, i64 %k
+  %offset = load i64, ptr %offset.at, align 8
+  %place = getelementptr i8, ptr %base, i64 %offset
+  %goal.at = getelementptr inbounds i32, ptr %goals, i64 %k
+  %goal = load i32, ptr %goal.at, align 4
+  %pointer = getelementptr inbounds ptr, ptr %pointers, i32 %goal
+  store ptr %place, ptr %pointer, align 8
+  %after = add nuw nsw i64 %k, 1
+  %more = icmp ult i64 %after, %count
+  br i1 %more, label %head, label %end
+end:
+  ret void
+}}
 
-def step_of(turns: int, multiple: int) -> int:
-    """How many turns of a kernel's outermost loop are one part: of these, so many at a time."""
-    step = -(-turns // team.PARTS)
-    return -(-step // multiple) * multiple
+define internal void @bl_play(ptr %bases, ptr %pointers, ptr %calls, i64 %count) {AS_WRITTEN} {{
+entry:
+  %status.at = getelementptr inbounds ptr, ptr %bases, i64 1
+  %status = load ptr, ptr %status.at, align 8
+  %any = icmp ne i64 %count, 0
+  br i1 %any, label %head, label %end
+head:
+  %k = phi i64 [0, %entry], [%after, %{after}]
+  %skip = mul nuw nsw i64 %k, {size}
+  %call = getelementptr inbounds i8, ptr %calls, i64 %skip
+  %function = load ptr, ptr %call, align 8
+  %which.at = getelementptr inbounds i8, ptr %call, i64 8
+  %which = load i64, ptr %which.at, align 8
+  %first.at = getelementptr inbounds i8, ptr %call, i64 24
+  %first = load i64, ptr %first.at, align 8
+  %args = getelementptr inbounds ptr, ptr %pointers, i64 %first
+{began}{alone}{shared}{spent}  %after = add nuw nsw i64 %k, 1
+  %again = icmp ult i64 %after, %count
+  br i1 %again, label %head, label %end
+end:
+  ret void
+}}
+
+define internal void @bl_copy({WORK}) {CALLING} {{
+entry:
+  %to = load ptr, ptr %args, align 8
+  %from.at = getelementptr inbounds ptr, ptr %args, i64 1
+  %from = load ptr, ptr %from.at, align 8
+  call void @llvm.memcpy.p0.p0.i64(ptr %to, ptr %from, i64 %which, i1 false)
+  ret void
+}}
+"""

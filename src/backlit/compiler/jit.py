@@ -22,7 +22,7 @@ from backlit.compiler.target import Target, host
 from backlit.compiler.units import WORTH_A_THREAD, Cut, Unit, functions, name_of, units
 
 ENTRY = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)
-RECIPE = "5"
+RECIPE = "6"
 """Changes whenever equal text would become other machine code: it is part of the name under which code is kept."""
 
 

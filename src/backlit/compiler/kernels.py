@@ -94,7 +94,7 @@ def check(schedule: Schedule, positions: Node, length: int, code: int, target: T
     found = through(w, loops, "i1", "false", step)
     old = w.let("load i64, ptr %status")
     w.put(f"  store i64 {w.let(f'select i1 {found}, i64 {code}, i64 {old}')}, ptr %status")
-    w.extra = ["ptr %status"]
+    w.extra = ["%status"]
     return w
 
 

@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
-from backlit.compiler import abreast
+from backlit.compiler import abreast, team
 from backlit.compiler.inner import TOGETHER, Fold, Inner, NotVectors, Turns
 from backlit.compiler.ir import INT64, Node
-from backlit.compiler.scalars import AS_WRITTEN, MANY, TWICE, Blocks, apply, literal, stored
+from backlit.compiler.scalars import AS_WRITTEN, MANY, TWICE, Blocks, apply, bounds, given, literal, stored
 from backlit.compiler.schedule import Schedule, row_major
 from backlit.compiler.target import Target
 from backlit.core.numbers import Shape
@@ -52,9 +52,9 @@ class Writer(Blocks):
         self._memo: dict[Any, str] = {}
         self.merged: dict[str, tuple[str, int] | None] = {}  # a counter as part of a longer one
         self.accesses: list[dict[str, int]] = []
-        self.extra: list[str] = []  # parameters behind the pointers
+        self.extra: list[str] = []  # pointers behind those
         self.apart: set[str] = set()  # counters used as numbers, which cannot be merged with others
-        self.cuts = False  # whether the outermost loop may run from %lo to %hi only
+        self.cuts = False  # whether threads may share the outermost loop, which then runs from %lo to %hi only
         self.turns, self.together = 0, 1  # if so: how many turns it has in all, and of how many a part is a multiple
         self.plain = False  # whether loops stay as they are: one number in each turn
         self.attributes = AS_WRITTEN
@@ -69,7 +69,6 @@ class Writer(Blocks):
         """The loops around all that a kernel does, each turn of which may run beside the others."""
         if self.cuts and counters and counters[0][1] > 1:
             self.turns = counters[0][1]
-            self.extra = ["i64 %lo", "i64 %hi"]
             self.loop(counters, body, "%lo", "%hi")
         else:
             self.loop(counters, body)
@@ -248,13 +247,25 @@ class Writer(Blocks):
     # -- the function -------------------------------------------------------------------------------------------
 
     def text(self) -> str:
-        """The kernel as a function of its pointers."""
-        pointers = [
-            f"ptr noalias {'' if node in self.written else 'readonly '}{pointer}"
-            for node, pointer in self.pointers.items()
-        ]
-        often = MANY if self._labels else TWICE
-        return self.function(", ".join([*pointers, *self.extra]), self.attributes, often)
+        """The kernel as a function that a block calls."""
+        begin = given([*self.pointers.values(), *self.extra])
+        if self.turns:
+            begin += bounds(self.turns, self.step)
+        return self.work(begin, self.attributes, self.often)
+
+    @property
+    def often(self) -> int:
+        """See `Code.function`."""
+        return MANY if self._labels else TWICE
+
+    @property
+    def step(self) -> int:
+        """Of a kernel that threads share: how many turns of its outermost loop are a part."""
+        return -(-self.turns // team.PARTS // self.together) * self.together
+
+    @property
+    def parts(self) -> int:
+        return -(-self.turns // self.step) if self.turns else 1
 
 
 def counters(shape: Shape, stem: str = "%i") -> tuple[list[tuple[str, int]], Index]:

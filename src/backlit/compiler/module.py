@@ -34,7 +34,9 @@ class KernelNote:
 
 @dataclass
 class Block:
-    """A function `@name(ptr %arena, ptr %status, …)`: pointers to its leaves, then to its outputs."""
+    """A function that is called like a kernel (see `scalars.WORK`): its pointers lead to the arena, to the status, to
+    its leaves, then to its outputs; its part is the number of the turn.
+    """
 
     name: str
     leaves: list[Node]
@@ -55,6 +57,7 @@ class Module:
         self.profile = profile
         self.cuts = cuts  # whether large kernels are cut into parts that threads share
         self.shares = False  # whether one was
+        self.plays = False  # whether there is a block that is a table of calls
         self.clocks: list[KernelNote] = []  # with `profile`, one for each place of the global array @clock
         self.functions: list[str] = []
         self.math: set[tuple[str, str]] = set()
@@ -131,6 +134,11 @@ def pointer_at(code: Code, slot: int) -> str:
     """A pointer out of the table that `@main` is given."""
     at = code.let(f"getelementptr inbounds ptr, ptr %table, i64 {slot}")
     return code.let(f"load ptr, ptr {at}, align 8")
+
+
+def numbers(kind: str, values: Sequence[int]) -> str:
+    """A constant array."""
+    return f"[{len(values)} x {kind}] [{', '.join([f'{kind} {value}' for value in values])}]"
 
 
 def clock(target: Target) -> tuple[str, str]:

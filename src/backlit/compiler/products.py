@@ -8,13 +8,13 @@ from functools import lru_cache
 from typing import Any
 
 from backlit.compiler import team
-from backlit.compiler.frame import Frame, own_room
+from backlit.compiler.frame import Frame, Place
 from backlit.compiler.gemm import Epilogue, Kernel, Part, Product, emit, parallel
 from backlit.compiler.gemm.plan import plan_of
 from backlit.compiler.ir import Node
 from backlit.compiler.memory import LINE
 from backlit.compiler.module import KernelNote
-from backlit.compiler.scalars import CALLING, Code, register, stored
+from backlit.compiler.scalars import CALLING, Code, bounds, given, register, stored
 from backlit.compiler.schedule import Address, Schedule, is_by_rows
 from backlit.compiler.target import Target
 
@@ -71,7 +71,7 @@ def _note(frame: Frame, node: Node, name: str, kernel: Kernel, told: str) -> Ker
     return KernelNote(name, "matmul", [node], kernel.text, told, frame.stem, called)
 
 
-def call_with(frame: Frame, node: Node, goal: str, epilogue: Epilogue, extra: Sequence[str]) -> tuple[str, str]:
+def call_with(frame: Frame, node: Node, goal: Place, epilogue: Epilogue, extra: Sequence[Place]) -> tuple[str, str]:
     """Compute a product whose tiles are taken over; gives its function and what `explain` tells of it.
 
     goal: where C lies, if it is needed. extra: the epilogue's pointers.
@@ -107,9 +107,9 @@ def _one(
     frame: Frame,
     node: Node,
     product: Product,
-    goal: str,
+    goal: Place,
     epilogue: Epilogue | None = None,
-    extra: Sequence[str] = (),
+    extra: Sequence[Place] = (),
 ) -> tuple[str, Kernel, str]:
     """A product without leading axes. Its (first) kernel, under which name, and what is told of it."""
     parts = parts_of(frame, product)
@@ -118,68 +118,68 @@ def _one(
     room = _room(max(each.workspace_bytes for each, _ in kernels))
     workspace = frame.take(kernel, room * (team.MOST if len(parts) > 1 else 1))
     a, b = operands(frame.schedule, node)
-    kind = stored(node.dtype)
-    pointers = [frame.moved(frame.pointers[x.base], kind, x.offset) for x in (a, b)]
-    pointers += [goal, workspace, *extra]
-
-    def write(job: Code, given: list[str]) -> None:
-        given[3] = own_room(job, given[3], room)
-        cases = " ".join(f"i64 {k}, label %part{k}" for k in range(1, len(parts)))
-        job.put(f"  switch i64 %part, label %part0 [ {cases} ]")
-        for k, (part, (_, name)) in enumerate(zip(parts, kernels, strict=True)):
-            job.put(f"part{k}:")
-            args = []
-            for pointer, offset in zip(given, (part.a_offset, part.b_offset, part.c_offset), strict=False):
-                place = f"getelementptr inbounds {kind}, ptr {pointer}, i64 {offset}"
-                args.append(f"ptr {job.let(place) if offset else pointer}")
-            args += [f"ptr {pointer}" for pointer in given[3:]]
-            args += [f"i64 {part.row}", f"i64 {part.column}"] if epilogue else []
-            job.put(f"  call void @{name}({', '.join(args)})\n  br label %end")
-        job.put("end:")
-
-    if len(parts) > 1:
-        frame.share(pointers, len(parts), write)
-    else:
-        frame.call(name, pointers, [0, 0] if epilogue else [])
+    itemsize, kind = node.dtype.itemsize, stored(node.dtype)
+    places = [frame.pointers[x.base].moved(x.offset * itemsize) for x in (a, b)]
+    names = ["%a", "%b", "%c", "%w", *(f"%e{k}" for k in range(len(extra)))]
+    job = Code()
+    own = _own_room(job, "%w", room) if len(parts) > 1 else "%w"
+    cases = " ".join(f"i64 {k}, label %part{k}" for k in range(1, len(parts)))
+    job.put(f"  switch i64 %part, label %part0 [ {cases} ]")
+    for k, (part, (_, called)) in enumerate(zip(parts, kernels, strict=True)):
+        job.put(f"part{k}:")
+        args = []
+        for pointer, offset in zip(names, (part.a_offset, part.b_offset, part.c_offset), strict=False):
+            there = f"getelementptr inbounds {kind}, ptr {pointer}, i64 {offset}"
+            args.append(f"ptr {job.let(there) if offset else pointer}")
+        args += [f"ptr {pointer}" for pointer in (own, *names[4:])]
+        args += [f"i64 {part.row}", f"i64 {part.column}"] if epilogue else []
+        job.put(f"  call void @{called}({', '.join(args)})\n  br label %end")
+    job.put("end:")
+    frame.call(frame.module.add(job.work(given(names), CALLING), "job"), [*places, goal, workspace, *extra], len(parts))
     frame.arena.free(kernel)
     return name, kernel, f"{kernel.note}, in {len(parts)} parts" if len(parts) > 1 else kernel.note
 
 
-def _many(frame: Frame, node: Node, name: str, product: Product, workspace: str, room: int) -> None:
+def _many(frame: Frame, node: Node, name: str, product: Product, workspace: Place, room: int) -> None:
     """The product for each of the leading indices, in a function of its own. room: if they are shared by threads, the
     bytes of a workspace.
     """
     lead, kind = node.shape[:-2], stored(node.dtype)
     a, b = operands(frame.schedule, node)
     own = [product.m * product.n * math.prod(lead[d + 1 :]) for d in range(len(lead))]
+    count = math.prod(lead)
+    step = -(-count // team.PARTS) if room else count
     code = Code()
+    own_room = _own_room(code, "%w", room) if room else "%w"
     code.put("  br label %head\nhead:\n  %i = phi i64 [%lo, %entry], [%after, %head]")
     rest = "%i"
-    places: list[str] = []
+    indices: list[str] = []
     for d in range(len(lead) - 1, -1, -1):
         if d:
-            places.insert(0, code.let(f"urem i64 {rest}, {lead[d]}"))
+            indices.insert(0, code.let(f"urem i64 {rest}, {lead[d]}"))
             rest = code.let(f"udiv i64 {rest}, {lead[d]}")
         else:
-            places.insert(0, rest)
+            indices.insert(0, rest)
     args = []
     for p, (offset, strides) in enumerate(((a.offset, a.strides[:-2]), (b.offset, b.strides[:-2]), (0, own))):
         total = str(offset)
-        for index, stride in zip(places, strides, strict=True):
+        for index, stride in zip(indices, strides, strict=True):
             if stride:
                 total = code.let(f"add i64 {total}, {code.let(f'mul i64 {index}, {stride}')}")
         args.append(code.let(f"getelementptr inbounds {kind}, ptr %p{p}, i64 {total}"))
-    code.put(f"  call void @{name}({', '.join(f'ptr {x}' for x in args)}, ptr %w)")
+    code.put(f"  call void @{name}({', '.join(f'ptr {x}' for x in args)}, ptr {own_room})")
     code.put(
         "  %after = add i64 %i, 1\n  %more = icmp ult i64 %after, %hi\n  br i1 %more, label %head, label %end\nend:"
     )
-    batch = frame.module.add(code.function("ptr %p0, ptr %p1, ptr %p2, ptr %w, i64 %lo, i64 %hi", CALLING), "batch")
-    pointers = [frame.pointers[a.base], frame.pointers[b.base], frame.pointers[node], workspace]
-    count = math.prod(lead)
-    if room:
-        frame.share_turns(batch, pointers, count, -(-count // team.PARTS), room)
-    else:
-        frame.call(batch, pointers, [0, count])
+    begin = [*given(["%p0", "%p1", "%p2", "%w"]), *bounds(count, step)]
+    batch = frame.module.add(code.work(begin, CALLING), "batch")
+    places = [frame.pointers[a.base], frame.pointers[b.base], frame.pointers[node], workspace]
+    frame.call(batch, places, -(-count // step))
+
+
+def _own_room(code: Code, pointer: str, room: int) -> str:
+    """Where a thread's own bytes begin."""
+    return code.let(f"getelementptr inbounds i8, ptr {pointer}, i64 {code.let(f'mul nuw nsw i64 %who, {room}')}")
 
 
 def _kernel(frame: Frame, product: Product, epilogue: Epilogue | None = None) -> tuple[Kernel, str]:

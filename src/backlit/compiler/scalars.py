@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import struct
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -98,6 +98,28 @@ of straight lines of code, which are so nearly; and of those that only call othe
 """
 
 
+WORK = "ptr %args, i64 %part, i64 %who, i64 %which"
+"""The parameters of all that a block calls: where its pointers stand, one behind the other; which part of the work is
+to be done, by which thread; and a number that tells it more.
+"""
+
+
+def given(names: Iterable[str], first: int = 0) -> list[str]:
+    """The lines that read a function's pointers, from the first on."""
+    lines = []
+    for k, name in enumerate(names, first):
+        lines.append(f"  {name}.at = getelementptr inbounds ptr, ptr %args, i64 {k}")
+        lines.append(f"  {name} = load ptr, ptr {name}.at, align 8")
+    return lines
+
+
+def bounds(turns: int, step: int) -> list[str]:
+    """The lines that say from which turn to which a part goes, if each has so many."""
+    lines = [f"  %lo = mul nuw nsw i64 %part, {step}", f"  %beyond = add nuw nsw i64 %lo, {step}"]
+    lines.append(f"  %is.within = icmp ult i64 %beyond, {turns}")
+    return [*lines, f"  %hi = select i1 %is.within, i64 %beyond, i64 {turns}"]
+
+
 _CALL = re.compile(r" = call .*?(@bl\.[\w.]+)\(")
 _CALLING = re.compile(_CALL.pattern + ".*")  # up to the end of the line
 
@@ -128,11 +150,15 @@ class Code:
         self.lines.append(f"  {name} = {expression}")
         return name
 
-    def function(self, parameters: str, attributes: str = LATE, often: int = MANY) -> str:
+    def work(self, begin: Sequence[str], attributes: str = LATE, often: int = MANY) -> str:
+        """The instructions as a function that a block calls. begin: the lines by which it finds what it is given."""
+        return self.function(WORK, attributes, often, begin)
+
+    def function(self, parameters: str, attributes: str = LATE, often: int = MANY, begin: Sequence[str] = ()) -> str:
         """The instructions as a function of this module alone, whose name is written @NAME. often: what it calls so
         many times is not written out each time, which would be thousands of instructions at once, and slow to compile.
         """
-        body = "\n".join(self.lines)
+        body = "\n".join([*begin, *self.lines])
         calls = Counter(_CALL.findall(body)) if "@bl." in body else {}
         spared = {called for called, count in calls.items() if count >= often}
         if spared:

@@ -93,9 +93,9 @@ def is_small(order: Iterable[Node]) -> bool:
     return True
 
 
-def function(code: Code, parameters: str) -> str:
-    """Straight code as a function."""
-    return code.function(parameters, STRAIGHT, often=OFTEN)
+def function(code: Code, begin: Sequence[str]) -> str:
+    """Straight code as a function that a block calls. begin: the lines by which it finds what it is given."""
+    return code.work(begin, STRAIGHT, often=OFTEN)
 
 
 def stages(order: Sequence[Node]) -> dict[Node, int] | None:

@@ -147,8 +147,8 @@ def state() -> tuple[Any, Any, int]:
 def definitions(target: Target) -> tuple[str, list[str]]:
     """The functions that every program with parts needs, and what they declare.
 
-    `@bl_team(ptr %status, ptr %work, ptr %args, i64 %parts)` computes all parts by `work(args, part, who)`, and comes
-    back when they are done. `@bl_help(ptr %team, i64 %who)` is what helpers call.
+    `@bl_team(ptr %status, ptr %work, ptr %args, i64 %parts, i64 %which)` computes all parts by `work(args, part, who,
+    which)`, and comes back when they are done. `@bl_help(ptr %team, i64 %who)` is what helpers call.
 
     A part is taken by clearing its bit in the ticket, which fails if anybody else changed it: so nobody takes a part of
     a kernel that is no longer the one that he saw. The next kernel is posted when all parts of this one are done.
@@ -199,7 +199,7 @@ take:
 """
 
     text = f"""\
-define internal void @bl_team(ptr %status, ptr %work, ptr %args, i64 %parts) {CALLING} {{
+define internal void @bl_team(ptr %status, ptr %work, ptr %args, i64 %parts, i64 %which) {CALLING} {{
 entry:
   %team = getelementptr inbounds i8, ptr %status, i64 {LINE}
   %done = getelementptr inbounds i8, ptr %team, i64 {_DONE}
@@ -207,6 +207,8 @@ entry:
   %given = getelementptr inbounds i8, ptr %team, i64 {_WORK + 8}
   store ptr %work, ptr %place, align 8
   store ptr %args, ptr %given, align 8
+  %told = getelementptr inbounds i8, ptr %team, i64 {_WORK + 16}
+  store i64 %which, ptr %told, align 8
   store atomic i64 0, ptr %done monotonic, align 8
   %old = load atomic i64, ptr %team monotonic, align 8
   %kernel = and i64 %old, -{_BITS + 1}
@@ -222,7 +224,7 @@ look:
   %none = icmp eq i64 %left, 0
   br i1 %none, label %wait, label %take
 {taking("0")}compute:
-  call void %work(ptr %args, i64 %part, i64 0)
+  call void %work(ptr %args, i64 %part, i64 0, i64 %which)
   %before = atomicrmw add ptr %done, i64 1 release, align 8
   br label %look
 wait:
@@ -239,6 +241,7 @@ entry:
   %done = getelementptr inbounds i8, ptr %team, i64 {_DONE}
   %place = getelementptr inbounds i8, ptr %team, i64 {_WORK}
   %given = getelementptr inbounds i8, ptr %team, i64 {_WORK + 8}
+  %told = getelementptr inbounds i8, ptr %team, i64 {_WORK + 16}
   %open = getelementptr inbounds i8, ptr %team, i64 {_OPEN}
   %helpers = load atomic i64, ptr %open monotonic, align 8
   %most = call i64 @llvm.umax.i64(i64 %helpers, i64 %who)
@@ -255,7 +258,8 @@ look:
 {taking("%home")}compute:
   %work = load ptr, ptr %place, align 8
   %args = load ptr, ptr %given, align 8
-  call void %work(ptr %args, i64 %part, i64 %who)
+  %which = load i64, ptr %told, align 8
+  call void %work(ptr %args, i64 %part, i64 %who, i64 %which)
   %before = atomicrmw add ptr %done, i64 1 release, align 8
   br label %look
 ask:

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from backlit.compiler import straight
 from backlit.compiler.ir import Body, Node
 from backlit.compiler.memory import LINE
-from backlit.compiler.module import Block, KernelNote, Module
-from backlit.compiler.scalars import Code, stored
+from backlit.compiler.module import Block, KernelNote, Module, numbers
+from backlit.compiler.scalars import CALLING, Code, given, stored
 from backlit.compiler.schedule import topological
 from backlit.compiler.straight import Straight, is_small
 
-BlockOf = Callable[[Module, Sequence[Node], dict[int, Node], str], Block]
+BlockOf = Callable[[Module, Sequence[Node], dict[int, Node], str, Collection[Node]], Block]
 
 
 @dataclass
 class Loop:
-    """A function `@name(ptr %arena, ptr %status, i64 %count, …)`: pointers to what the body reads of constants and
-    stacked arrays, then to the carried values (read and written), then to the stacked outputs, then to `own`.
-
-    arena: its bytes. own: the leaves that stand for constant arrays of the body itself.
+    """A function that a block calls. Its pointers lead to the arena, to the status, to where the count stands, to the
+    carried values (read and written), to what the body reads of constants and stacked arrays, to the stacked outputs,
+    and to `own`, the leaves that stand for constant arrays of the body itself; its number says how many turns, or -1:
+    as many as stand there. arena: its bytes.
     """
 
     name: str
@@ -34,27 +34,57 @@ def loop(module: Module, body: Body, reverse: bool, block_of: BlockOf) -> Loop:
     order = topological(body.outputs)
     if is_small(order) and body.carried and body.flag is None:
         return _in_registers(module, body, order, reverse)
-    block = block_of(module, body.outputs, {k: body.inputs[k] for k in range(body.carried)}, "step")
-    code = Code()
+    first = len(body.inputs) - body.slices - int(body.counter)
+    slices = body.inputs[first : first + body.slices]
+    block = block_of(module, body.outputs, {k: body.inputs[k] for k in range(body.carried)}, "step", slices)
     own = [leaf for leaf in block.leaves if leaf.kind == "constant"]
-    _head(code, body, reverse)
-    place = {node: k for k, node in enumerate(body.inputs)}
-    args = [
-        f"%own{own.index(leaf)}" if leaf.kind == "constant" else _input(code, body, place[leaf])
-        for leaf in block.leaves
+    place = {name: k for k, name in enumerate(_pointers(body, len(own)))}
+    slots = {leaf: place[f"%own{k}"] for k, leaf in enumerate(own)}
+    slots |= {node: place.get(f"%c{k}", 0) for k, node in enumerate(body.inputs)}  # the counter stands in the arena
+    stacks = [place[f"%y{k}"] for k in range(len(body.outputs) - body.carried)]
+    handed = [
+        place["%status"],
+        *(slots[leaf] for leaf in block.leaves),
+        *(slots[node] for node in body.inputs[: body.carried]),
     ]
-    args += [_output(code, body, k) for k in range(len(body.outputs))]
-    inner = code.let(f"getelementptr inbounds i8, ptr %arena, i64 {LINE}")
-    code.put(f"  call void @{block.name}({', '.join(f'ptr {a}' for a in [inner, '%status', *args])})")
+    moving = [(1 + k, leaf) for k, leaf in enumerate(block.leaves, 1) if leaf in slices]
+    moving += list(enumerate(body.outputs[body.carried :], 1 + len(handed)))
+    handed += stacks
+    room = -(-8 * (1 + len(handed)) // LINE) * LINE
+
+    code = Code()
+    bases = code.let(f"getelementptr inbounds i8, ptr %arena, i64 {LINE}")
+    inner = code.let(f"getelementptr inbounds i8, ptr %arena, i64 {LINE + room}")
+    code.put(f"  store ptr {inner}, ptr {bases}, align 8")
+    code.put(f"  call void @bl_give(ptr {bases}, ptr %args, i64 {len(handed)}, ptr @NAME.slots)")
+    _head(code, body, reverse)
+    if body.counter:
+        code.put("  store i64 %back, ptr %arena")
+    for base, node in moving:
+        at = code.let(f"getelementptr inbounds ptr, ptr %args, i64 {handed[base - 1]}")
+        there = _slice(code, node, code.let(f"load ptr, ptr {at}, align 8"))
+        goal = code.let(f"getelementptr inbounds ptr, ptr {bases}, i64 {base}")
+        code.put(f"  store ptr {there}, ptr {goal}, align 8")
+    code.put(f"  call void @{block.name}(ptr {bases}, i64 %i, i64 0, i64 0)")
     _tail(code, body)
-    return Loop(module.add(code.function(_parameters(body, len(own))), "loop"), LINE + block.arena, own)
+    used = ["%arena", "%status", "%counted", *([] if body.flag is None else [f"%c{k}" for k in range(body.flag + 1)])]
+    table = f"@NAME.slots = internal constant {numbers('i32', handed)}\n"
+    text = table + code.work([*given(used), *_COUNT], CALLING)
+    return Loop(module.add(text, "loop"), LINE + room + block.arena, own)
 
 
-def _parameters(body: Body, own: int) -> str:
-    names = [f"%c{k}" for k in range(len(body.inputs) - int(body.counter))]
+_COUNT = [
+    "  %told = load i64, ptr %counted, align 8",
+    "  %is.told = icmp slt i64 %which, 0",
+    "  %count = select i1 %is.told, i64 %told, i64 %which",
+]
+
+
+def _pointers(body: Body, own: int) -> list[str]:
+    """Names for what a loop is given."""
+    names = ["%arena", "%status", "%counted", *(f"%c{k}" for k in range(len(body.inputs) - int(body.counter)))]
     names += [f"%y{k}" for k in range(len(body.outputs) - body.carried)]
-    names += [f"%own{k}" for k in range(own)]
-    return ", ".join(["ptr %arena", "ptr %status", "i64 %count", *(f"ptr {name}" for name in names)])
+    return names + [f"%own{k}" for k in range(own)]
 
 
 def _head(code: Code, body: Body, reverse: bool) -> None:
@@ -81,23 +111,6 @@ def _tail(code: Code, body: Body) -> None:
     code.put("  br i1 %more, label %head, label %end\nend:")
 
 
-def _input(code: Code, body: Body, k: int) -> str:
-    """Where an input of the body lies in this turn."""
-    node = body.inputs[k]
-    first_slice = len(body.inputs) - body.slices - int(body.counter)
-    if k < first_slice:
-        return f"%c{k}"
-    if k < first_slice + body.slices:
-        return _slice(code, node, f"%c{k}")
-    code.put("  store i64 %back, ptr %arena")
-    return "%arena"
-
-
-def _output(code: Code, body: Body, k: int) -> str:
-    """Where an output of the body goes in this turn."""
-    return f"%c{k}" if k < body.carried else _slice(code, body.outputs[k], f"%y{k - body.carried}")
-
-
 def _slice(code: Code, node: Node, pointer: str) -> str:
     by = code.let(f"mul nsw i64 %back, {node.size}")
     return code.let(f"getelementptr inbounds {stored(node.dtype)}, ptr {pointer}, i64 {by}")
@@ -113,7 +126,7 @@ def _in_registers(module: Module, body: Body, order: Sequence[Node], reverse: bo
     code.put("  %any = icmp sgt i64 %count, 0\n  br i1 %any, label %start, label %done\nstart:")
     for k, node in enumerate(carried):
         line.load(node, f"%c{k}")
-    given = [line.elements[node] for node in carried]
+    before = [line.elements[node] for node in carried]
     for k, node in enumerate(body.inputs[body.carried : first_slice], body.carried):
         if node in used:
             line.load(node, f"%c{k}")
@@ -123,18 +136,18 @@ def _in_registers(module: Module, body: Body, order: Sequence[Node], reverse: bo
             changing.add(node)
     line.compute(node for node in order if node not in changing and node.kind != "input")
     phis = [line.carry(node) for node in carried]
-    starts = list(map(line.registers, carried, given))
+    starts = list(map(line.registers, carried, before))
     code.put("  br label %head\nhead:\n  %i = phi i64 [0, %start], [%after, %head]")
     at = len(code.lines)
     _count_back(code, reverse)
     for k in range(first_slice, first_slice + body.slices):
         if body.inputs[k] in used:
-            line.load(body.inputs[k], _input(code, body, k))
+            line.load(body.inputs[k], _slice(code, body.inputs[k], f"%c{k}"))
     if body.counter:
         line.elements[body.inputs[-1]] = ["%back"]
     line.compute(order)
     for k in range(body.carried, len(body.outputs)):
-        line.store(body.outputs[k], _output(code, body, k))
+        line.store(body.outputs[k], _slice(code, body.outputs[k], f"%y{k - body.carried}"))
     ends = list(map(line.registers, carried, map(line.elements.__getitem__, body.outputs)))
     code.lines[at:at] = [
         f"  {name} = phi {kind} [{start}, %start], [{end}, %head]"
@@ -146,7 +159,7 @@ def _in_registers(module: Module, body: Body, order: Sequence[Node], reverse: bo
         line.store(node, f"%c{k}")
     code.put("  br label %done\ndone:")
     module.take(code)
-    text = straight.function(code, _parameters(body, 0))
+    text = straight.function(code, [*given(_pointers(body, 0)), *_COUNT])
     name = module.add(text, "loop")
     module.notes.append(KernelNote(name, "straight", list(order), text, "one straight line, state in registers", name))
     return Loop(name, LINE, [])

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from backlit.compiler.scalars import AS_WRITTEN, CALLING, LATE, STRAIGHT
+from backlit.compiler.scalars import AS_WRITTEN, CALLING, LATE, STRAIGHT, WORK
 
 WORTH_A_THREAD = 12_000  # characters of text; less compiles sooner than a second thread would start to pay
 _WORTH_A_UNIT = 4000  # characters of text; less is compiled sooner beside something else
@@ -20,11 +20,9 @@ _COMPUTES = re.compile(r" = (?:load (?:<\d+ x )?(?:half|float|double)\b|[us](?:d
 _DEFINE = re.compile(r"^define ", re.MULTILINE)
 _NAME = re.compile(r"@([\w.$]+)")
 _LABEL = re.compile(r"^([\w.]+):", re.MULTILINE)
-_KERNEL = re.compile(
-    rf"define internal void @\w+\((?:ptr noalias |readonly |i64 |%\w+|, )+\) {AS_WRITTEN} {{\nentry:\n"
-)
-_PARAMETER = re.compile(r"(ptr|i64)[a-z ]* (%\w+)")
-_CALL = re.compile(r"call void @(\w+)\((.*)\)")
+_KERNEL = re.compile(rf"define internal void @\w+\({re.escape(WORK)}\) {AS_WRITTEN} {{\nentry:\n")
+_CALL = re.compile(r"ptr @(\w+), i64 0,")
+"""A kernel in a block's table of calls, and the number that it is told; see `frame`."""
 
 
 @dataclass
@@ -45,47 +43,25 @@ def units(text: str) -> list[Unit]:
 
 @dataclass
 class Company:
-    """Kernels in one function: `pointers` and `numbers` are how many parameters of each kind the function has, behind
-    the first one, which says which kernel is to be done. Nobody takes the address of a kernel.
-    """
+    """Kernels in one function, which is called like each of them, but told which of them is to be done."""
 
     name: str
     members: list[str]
-    pointers: int = 0
-    numbers: int = 0
 
     @property
     def declaration(self) -> str:
-        return f"declare void @{self.name}({', '.join(['i64', *['ptr'] * self.pointers, *['i64'] * self.numbers])})"
-
-    def call(self, member: str, arguments: Sequence[str]) -> str:
-        """What stands for a call of a kernel. arguments: with their types."""
-        pointers = [argument for argument in arguments if argument.startswith("ptr")]
-        numbers = [argument for argument in arguments if argument.startswith("i64")]
-        pointers += ["ptr poison"] * (self.pointers - len(pointers))
-        numbers += ["i64 poison"] * (self.numbers - len(numbers))
-        which = f"i64 {self.members.index(member)}"
-        return f"call void @{self.name}({', '.join([which, *pointers, *numbers])})"
+        return f"declare void @{self.name}(ptr, i64, i64, i64)"
 
     def text(self, bodies: Sequence[str]) -> str:
         """The function, out of those of the kernels."""
         cases, blocks = [], []
         for number, body in enumerate(bodies):
-            stem, counts = f"k{number}", {"ptr": 0, "i64": 0}
-            head, inner = body.split("\nentry:\n", 1)
-            inner = inner.rstrip().removesuffix("}").replace("%", f"%{stem}.")
-            bound = []
-            for kind, parameter in _PARAMETER.findall(head):
-                given = f"%{kind}{counts[kind]}"
-                same = f"getelementptr i8, ptr {given}, i64 0" if kind == "ptr" else f"add i64 {given}, 0"
-                bound.append(f"  %{stem}.{parameter[1:]} = {same}\n")
-                counts[kind] += 1
-            self.pointers, self.numbers = max(self.pointers, counts["ptr"]), max(self.numbers, counts["i64"])
+            stem = f"k{number}"
+            inner = body.split("\nentry:\n", 1)[1].rstrip().removesuffix("}")
+            inner = _LABEL.sub(rf"{stem}.\1:", inner.replace("%", f"%{stem}."))
             cases.append(f"i64 {number}, label %{stem}.entry")
-            blocks += [f"{stem}.entry:\n", *bound, _LABEL.sub(rf"{stem}.\1:", inner)]
-        parameters = ["i64 %which", *(f"ptr noalias %ptr{k}" for k in range(self.pointers))]
-        parameters += [f"i64 %i64{k}" for k in range(self.numbers)]
-        head = f"define internal void @{self.name}({', '.join(parameters)}) {AS_WRITTEN} {{\nentry:\n"
+            blocks += [f"{stem}.entry:\n", re.sub(rf"%{stem}\.(args|part|who)\b(?!\.)", r"%\1", inner)]
+        head = f"define internal void @{self.name}({WORK}) {AS_WRITTEN} {{\nentry:\n"
         chosen = f"  switch i64 %which, label %none [ {' '.join(cases)} ]\nnone:\n  unreachable\n"
         return f"{head}{chosen}{''.join(blocks)}}}\n"
 
@@ -112,10 +88,10 @@ class Cut:
         for name, body in module.bodies.items():
             if name not in module.inlined and name not in self._taken:
                 kinds[_kind(name, module.heads[name], body)].append(name)
-        if module.length(kinds[CALLING]) < _WORTH_A_UNIT:  # compiled sooner beside something else
-            others = next((kinds[kind] for kind in (AS_WRITTEN, STRAIGHT, LATE) if kinds[kind]), None)
-            if others is not None:
-                others.extend(kinds.pop(CALLING))
+        for few, beside in ((CALLING, (AS_WRITTEN, STRAIGHT, LATE)), (AS_WRITTEN, (STRAIGHT, LATE))):
+            others = next((kinds[kind] for kind in beside if kinds[kind]), None)
+            if others is not None and module.length(kinds[few]) < _WORTH_A_UNIT:
+                others.extend(kinds.pop(few))
         groups = [(part, kind) for kind, names in kinds.items() for part in module.halves(names) if part]
         return self._units(module, groups, whole=len(groups) == 1 and not self._taken)
 
@@ -155,16 +131,17 @@ class Cut:
                         stack.append(name)
                 elif name not in inside:
                     outside[_declaration(module.bodies[name])] = None
-        bodies = [_CALL.sub(self._redirected, module.bodies[name]) for name in inside]
+        bodies = [module.bodies[name] for name in inside]
         if not whole:
             bodies = [body.replace("define internal", "define", 1) for body in bodies]
         bodies = [*(body for name, body in module.bodies.items() if name in helpers), *bodies]
         used = set(_NAME.findall("\n".join(bodies)))
-        return "\n".join([*module.lines(used), *outside, *bodies]) + "\n"
+        lines = [_CALL.sub(self._redirected, line) if line.startswith("@") else line for line in module.lines(used)]
+        return "\n".join([*lines, *outside, *bodies]) + "\n"
 
     def _redirected(self, call: re.Match[str]) -> str:
         company = self._companies.get(call[1])
-        return call[0] if company is None else company.call(call[1], call[2].split(", "))
+        return call[0] if company is None else f"ptr @{company.name}, i64 {company.members.index(call[1])},"
 
 
 class _Module:
