@@ -54,6 +54,11 @@ class Cache:
     folder: Path
     limit: int = LIMIT
 
+    @property
+    def shared(self) -> Cache:
+        """Where the code of functions is kept that many programs share."""
+        return Cache(self.folder / "shared", self.limit)
+
     @staticmethod
     def key(*parts: str) -> str:
         """The name under which code is kept that these texts decide."""
@@ -131,6 +136,8 @@ class Cache:
             (self.folder / kept.name).unlink(missing_ok=True)
         for name in ("hits", "misses"):
             (self.folder / name).unlink(missing_ok=True)
+        if (self.folder / "shared").is_dir():
+            self.shared.clear()
         return len(found)
 
     def _make(self) -> None:

@@ -84,15 +84,15 @@ class Machine:
         self.seconds["cache"] = time.perf_counter() - start
         self.was_cached = found is not None and self._link(target, found[self.source.hear(found) :])
         if not self.was_cached:
-            objects = self._compiled(target)
+            objects = self._compiled(target, kept)
             if not self._link(target, objects):
                 raise RuntimeError("LLVM wrote object code that it cannot load.")
             if kept is not None:
                 kept.put(key, [*self.source.told(), *objects])
 
-    def _compiled(self, target: Target) -> list[bytes]:
+    def _compiled(self, target: Target, kept: cache.Cache | None) -> list[bytes]:
         """Object code for each unit of the text, which is written now."""
-        compiler = Compiler(target, self.level)
+        compiler = Compiler(target, self.level, kept.shared if kept is not None else None)
         try:
             start = time.perf_counter()
             text = self.source.write(compiler.ahead)
@@ -184,11 +184,13 @@ def _circumstances(target: Target, level: int) -> tuple[str, ...]:
 
 class Compiler:
     """Turns a program into object code: by several threads where there is more than one CPU, and while the text is
-    still written. seconds: what passes and code generation took, summed over threads.
+    still written. What programs share is compiled once. seconds: what passes and code generation took, summed over
+    threads.
     """
 
-    def __init__(self, target: Target, level: int) -> None:
+    def __init__(self, target: Target, level: int, kept: cache.Cache | None = None) -> None:
         self.target, self.level = target, level
+        self._shared = _Shared(kept, _circumstances(target, level))
         self._cut = Cut()
         self._jobs: list[_Job] = []
         self._waiting: list[_Job] = []
@@ -198,22 +200,27 @@ class Compiler:
     def ahead(self, text: str) -> None:
         """Begin with functions that are written as they shall run, and call none but those in this text."""
         if self._most > 1:
-            job = _Job(self._cut.ahead(text), self.target, self.level)
-            job.prepare()  # not by the other thread, which has to wait for Python after each call of LLVM
-            self._jobs.append(job)
-            self._waiting.append(job)
-            self._hire(2)
+            unit = self._cut.ahead(text)
+            if not self._shared.has(unit):
+                job = _Job(unit, self.target, self.level)
+                job.prepare()  # not by the other thread, which has to wait for Python after each call of LLVM
+                self._jobs.append(job)
+                self._waiting.append(job)
+                self._hire(2)
 
     def rest(self, text: str) -> list[bytes]:
         """The object code of all units, once the whole text is there."""
-        left = sorted(self._cut.rest(text), key=lambda unit: (unit.kind != LATE, -len(unit.text)))  # the longest first
+        units = [unit for unit in self._cut.rest(text) if not self._shared.has(unit)]
+        left = sorted(units, key=lambda unit: (unit.kind != LATE, -len(unit.text)))  # the longest first
         jobs = [_Job(unit, self.target, self.level) for unit in left]
         self._jobs += jobs
         self._waiting[:0] = jobs  # the others are shorter, and prepared
         self._hire(min(self._most, 1 + sum(len(job.unit.text) > WORTH_A_THREAD // 2 for job in self._waiting[1:])))
         self._work()
         self._join()
-        return [job.code() for job in self._jobs]
+        for job in self._jobs:
+            self._shared.add(job.unit, job.code())
+        return [*(job.code() for job in self._jobs), *self._shared.used]
 
     def close(self) -> None:
         """Give up what nobody has begun, and wait for what somebody has."""
@@ -249,6 +256,44 @@ class Compiler:
     def _join(self) -> None:
         for thread in self._threads:
             thread.join()
+
+
+_found: dict[str, bytes] = {}
+"""Object code of what programs share, as far as this process knows it."""
+
+
+class _Shared:
+    """The object code of functions that one program has in common with others: what was compiled for another one, in
+    this process or before. used: what this program needs of that.
+    """
+
+    def __init__(self, kept: cache.Cache | None, circumstances: Sequence[str]) -> None:
+        self.used: list[bytes] = []
+        self._kept, self._circumstances = kept, circumstances
+
+    def has(self, unit: Unit) -> bool:
+        """Whether a unit need not be compiled; then its code is used."""
+        if not unit.is_shared:
+            return False
+        key = self._key(unit)
+        if key not in _found:
+            objects = self._kept.get(key) if self._kept is not None else None
+            if objects is None:
+                return False
+            (_found[key],) = objects
+        self.used.append(_found[key])
+        return True
+
+    def add(self, unit: Unit, code: bytes) -> None:
+        """Code that was compiled just now, for programs to come."""
+        if unit.is_shared:
+            key = self._key(unit)
+            _found[key] = code
+            if self._kept is not None:
+                self._kept.put(key, [code])
+
+    def _key(self, unit: Unit) -> str:
+        return cache.Cache.key(unit.text, *self._circumstances)
 
 
 class _Job:

@@ -10,7 +10,7 @@ from typing import Any
 from backlit.compiler import vector_math
 from backlit.compiler.ir import Node
 from backlit.compiler.positions import Check
-from backlit.compiler.scalars import AS_WRITTEN, CALLING, LATE, STRAIGHT, Code
+from backlit.compiler.scalars import AS_WRITTEN, CALLING, LATE, SHARED, STRAIGHT, Code
 from backlit.compiler.target import Target
 
 PORTION = 24_000
@@ -83,14 +83,18 @@ class Module:
         return found
 
     def share(self, name: str, text: str) -> None:
-        """A function under a name of its own, by which several kernels call it."""
+        """A function under a name of its own, by which several kernels call it, of this program or (see
+        `scalars.SHARED`) of any.
+        """
         if name not in self._kernels:
             self._kernels[name] = name
-            self._append(text)
+            self.functions.append(text)
+            if self._ahead is not None and name.startswith(SHARED):
+                self._ahead(self.text([text], []))
 
     def _append(self, text: str) -> None:
         self.functions.append(text)
-        is_kernel = f" {AS_WRITTEN} {{\n" in text or text.startswith("define internal void @product.")
+        is_kernel = f" {AS_WRITTEN} {{\n" in text
         if self._ahead is None or not is_kernel or len(set(_NAMES.findall(text))) > 1:
             return
         if " half" in text and not self.target.converts:  # which calls functions that are not named

@@ -98,6 +98,10 @@ of straight lines of code, which are so nearly; and of those that only call othe
 """
 
 
+SHARED = ("product.", "bl_")
+"""How names of functions begin that depend on no program: each is compiled once, for all that call it."""
+
+
 WORK = "ptr %args, i64 %part, i64 %who, i64 %which"
 """The parameters of all that a block calls: where its pointers stand, one behind the other; which part of the work is
 to be done, by which thread; and a number that tells it more.

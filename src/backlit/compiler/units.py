@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from backlit.compiler.scalars import AS_WRITTEN, CALLING, LATE, STRAIGHT, WORK
+from backlit.compiler.scalars import AS_WRITTEN, CALLING, LATE, SHARED, STRAIGHT, WORK
 
 WORTH_A_THREAD = 12_000  # characters of text; less compiles sooner than a second thread would start to pay
 _WORTH_A_UNIT = 4000  # characters of text; less is compiled sooner beside something else
@@ -34,6 +34,11 @@ class Unit:
     text: str
     functions: list[str]
     kind: str
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other programs hold the very same."""
+        return all(name.startswith(SHARED) for name in self.functions)
 
 
 def units(text: str) -> list[Unit]:
@@ -85,14 +90,20 @@ class Cut:
         """A complete module, less what was taken ahead."""
         module = _Module(text)
         kinds: dict[str, list[str]] = {LATE: [], STRAIGHT: [], AS_WRITTEN: [], CALLING: []}
+        shared = []
         for name, body in module.bodies.items():
-            if name not in module.inlined and name not in self._taken:
+            if name in module.inlined or name in self._taken:
+                continue
+            if name.startswith(SHARED):
+                shared.append(name)
+            else:
                 kinds[_kind(name, module.heads[name], body)].append(name)
         for few, beside in ((CALLING, (AS_WRITTEN, STRAIGHT, LATE)), (AS_WRITTEN, (STRAIGHT, LATE))):
             others = next((kinds[kind] for kind in beside if kinds[kind]), None)
             if others is not None and module.length(kinds[few]) < _WORTH_A_UNIT:
                 others.extend(kinds.pop(few))
         groups = [(part, kind) for kind, names in kinds.items() for part in module.halves(names) if part]
+        groups += [([name], AS_WRITTEN) for name in shared]
         return self._units(module, groups, whole=len(groups) == 1 and not self._taken)
 
     def _units(self, module: _Module, groups: Sequence[tuple[list[str], str]], whole: bool) -> list[Unit]:
@@ -206,8 +217,6 @@ def _taken_apart(text: str) -> tuple[list[str], str]:
 
 
 def _kind(name: str, head: str, body: str) -> str:
-    if name.startswith("product."):
-        return AS_WRITTEN
     for attributes in (AS_WRITTEN, STRAIGHT, CALLING):
         if f" {attributes} " in head:
             return attributes
