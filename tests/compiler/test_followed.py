@@ -130,3 +130,41 @@ def test_a_gradient_is_spent_on_the_update_at_once(optimizer: str) -> None:
     for ours, theirs in zip(model.parameters(), plain.parameters(), strict=True):
         np.testing.assert_allclose(ours.data, theirs.data, rtol=1e-9, atol=1e-12)
     assert kinds(run).count("tiles") == 4  # the first layer, two updates, and the gradient that passes tanh
+
+
+def overwritten(step: Callable[[Any], None], x: Any) -> list[Any]:
+    """The shapes of what the loops around a step compute, in the order in which they do."""
+    run = bl.compile(step)
+    run.each(np.stack([x, x]))
+    return [note.nodes[0].shape for note in run.entries[0].program.notes if note.kind in ("tiles", "elementwise")]
+
+
+@pytest.mark.parametrize("optimizer", ["SGD", "Adam"])
+def test_weights_are_overwritten_as_soon_as_all_have_read_them(optimizer: str) -> None:
+    model = bl.nn.MLP(48, [80, 64, 32], "tanh", key=0, dtype="float64")
+    rule = getattr(bl.optim, optimizer)(model.parameters(), lr=0.01)
+
+    def step(x: Any) -> None:
+        (model(x) ** 2).mean().backward()
+        rule.step()
+        rule.zero_grad()
+
+    found = [shape for shape in overwritten(step, normal(24, 48)) if len(shape) == 2]
+    # The product that passes a gradient on is the last that reads a layer's weights; the first layer has none.
+    assert found[-5:] == [(24, 64), (64, 32), (24, 80), (80, 64), (48, 80)]
+
+
+def test_where_all_weights_wait_for_the_last_gradient_those_read_last_are_overwritten_first() -> None:
+    weights = [bl.Parameter(normal(*shape) * 0.1) for shape in ((48, 80), (80, 64), (64, 32))]
+
+    def step(x: Any) -> None:
+        for w in weights:
+            x = bl.tanh(x @ w)
+        (x**2).sum().backward()
+        with bl.no_grad():
+            norm = sum(((w.grad**2).sum() for w in weights), start=1.0)
+            for w in weights:
+                w.data = w - w.grad / norm
+                w.grad = None
+
+    assert overwritten(step, normal(24, 48))[-3:] == [(80, 64), (64, 32), (48, 80)]

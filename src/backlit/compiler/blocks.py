@@ -18,7 +18,8 @@ from backlit.compiler.schedule import LEAVES, Kernel, Schedule, topological
 from backlit.compiler.straight import Straight, is_small
 
 NEAR = 1 << 16
-"""Bytes of a product from which on its tiles are handed on: smaller ones are still near when they are all there."""
+"""Bytes of a product from which on its tiles are handed on, and of a state from which on it is overwritten as soon as
+that can be: smaller ones are still near later."""
 
 GATHERED = 8
 """About how many cycles a vector takes that comes from where no cache expects it."""
@@ -118,6 +119,7 @@ class _Writer:
     def write(self) -> Block:
         frame = self.frame
         self._follow()
+        self.schedule.hasten({self.outputs[k]: x for k, x in self.over.items() if x.size * x.dtype.itemsize >= NEAR})
         kernels = self.schedule.kernels
         reads = self._last_reads(kernels)
         self._place_outputs(kernels, reads)

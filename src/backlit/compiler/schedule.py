@@ -84,12 +84,16 @@ class Schedule:
         self._alike: dict[Shape, list[int]] = {}  # the numbers of elementwise kernels, by shape
         self._addresses: dict[Node, Address | None] = {}  # what follows from what is kept, once that is known
         self._reads: dict[Node, tuple[Node, ...]] = {}
+        self._after = set(late)  # and whatever needs one of these
+        for node in self.order:
+            if any(arg in self._after for arg in node.args):
+                self._after.add(node)
         if stages is not None:
             self._keep_between(stages)
             self.kernels = self._in_lines(stages)
         else:
             self._keep()
-            self.kernels = self._group(set(late))
+            self.kernels = self._group()
 
     # -- what is kept -------------------------------------------------------------------------------------------
 
@@ -239,16 +243,12 @@ class Schedule:
 
     # -- which loops --------------------------------------------------------------------------------------------
 
-    def _group(self, late: set[Node]) -> list[Kernel]:
+    def _group(self) -> list[Kernel]:
         kernels: list[Kernel] = []
         place: dict[Node, int] = {}
         filled: dict[int, int] = {}
         kept = [node for node in self.order if node in self.kept and node.kind not in LEAVES and node.size]
-        after = set(late)  # and whatever needs one of these
-        for node in self.order:
-            if any(arg in after for arg in node.args):
-                after.add(node)
-        for node in [n for n in kept if n not in after] + [n for n in kept if n in after]:
+        for node in sorted(kept, key=lambda node: node in self._after):
             reads = self.reads(node)
             if node.kind in ALWAYS:
                 place[node] = len(kernels)
@@ -333,6 +333,32 @@ class Schedule:
         for kernel, product in pairs:
             kernel.product = product
             kernel.reads = list(dict.fromkeys(read for node in kernel.nodes for read in self.reads(node)))
+
+    def hasten(self, over: Mapping[Node, Node]) -> None:
+        """Let kernels that overwrite a state run as soon as all that read it have run, and what they need; of those
+        that could run then, first the one whose state was read last. So a state is overwritten while it is in a cache.
+
+        over: what overwrites a state, and which.
+        """
+        reads = [{read for node in kernel.nodes for read in self.reads(node)} for kernel in self.kernels]
+        needed = set(over)
+        for k in range(len(reads) - 1, -1, -1):
+            if not needed.isdisjoint(self.kernels[k].nodes):
+                needed |= reads[k]
+        ranks: list[tuple[float, float]] = []  # behind which kernel each runs; how long ago its state was read
+        written: dict[Node, tuple[float, float]] = {}  # the rank of the kernel that computes a node
+        read: dict[Node, tuple[float, float]] = {}  # the highest rank of a kernel that reads it
+        for k, kernel in enumerate(self.kernels):
+            rank: tuple[float, float] = (k, -math.inf)
+            if self._after.issuperset(kernel.nodes) and not needed.isdisjoint(kernel.nodes):
+                before = [read[over[node]] for node in kernel.nodes if node in over and over[node] in read]
+                rank = max([*before, *(written[x] for x in reads[k] if x in written)], default=(-1, -math.inf))
+                if before:
+                    rank = max(rank, (rank[0], -max(before)[0]))
+            ranks.append(rank)
+            written.update(dict.fromkeys(kernel.nodes, rank))
+            read.update((x, max(rank, read.get(x, rank))) for x in reads[k])
+        self.kernels = [self.kernels[k] for k in sorted(range(len(ranks)), key=ranks.__getitem__)]
 
     def reads(self, node: Node) -> tuple[Node, ...]:
         """The kept nodes and leaves that computing a kept node loads."""
