@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -51,6 +51,37 @@ def test_the_bits_do_not_depend_on_the_number_of_threads() -> None:
     for count in (2, 3, 8):
         for a, b in zip(alone, _learned(count), strict=True):
             assert np.array_equal(a, b)
+
+
+def test_sums_down_columns_have_the_same_bits_for_any_number_of_threads() -> None:
+    x = np.random.default_rng(2).normal(size=(5, 37, 133)).astype("f4")
+    for axis in (0, 1, (0, 1)):
+        found = []
+        for count in (1, 2, 8):
+            team.threads(count)
+            found.append(bl.compile(lambda x, w, axis=axis: bl.exp(x * w).sum(axis=axis))(x, x[0]).data)
+        np.testing.assert_allclose(found[0], np.exp(x * x[0]).sum(axis=axis), rtol=1e-5)
+        assert np.array_equal(found[0], found[1])
+        assert np.array_equal(found[0], found[2])
+
+
+def _cut(f: Callable[..., object], *args: np.ndarray) -> list[str]:
+    """The kinds of the loops of a function that are cut into parts."""
+    team.threads(2)
+    compiled = bl.compile(f)
+    compiled(*args)
+    return [note.kind for note in compiled.entries[0].program.notes if "%hi" in note.text and note.kind != "matmul"]
+
+
+def test_what_comes_from_memory_or_from_other_cores_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    x, w = np.ones((128, 64), "f4"), np.ones((64, 512), "f4")
+    rows = np.arange(128) * 7 % 1000
+    data = np.ones((1000, 784), "f4")
+    assert _cut(lambda data, rows: data[rows], data, rows) == ["elementwise"]
+    assert _cut(lambda data, rows: data[rows], data, rows[:8]) == []  # a large array, but little of it
+    assert _cut(lambda x, w: bl.tanh(x @ w).sum(axis=0), x, w) == ["reduce"]  # tiles of a product, on both cores
+    assert _cut(lambda y: y.sum(axis=0), x @ w) == []  # as much, but nobody knows of other cores
 
 
 def test_a_batch_of_products_is_shared_and_has_the_same_bits() -> None:

@@ -21,8 +21,8 @@ NEAR = 1 << 16
 """Bytes of a product from which on its tiles are handed on, and of a state from which on it is overwritten as soon as
 that can be: smaller ones are still near later."""
 
-GATHERED = 8
-"""About how many cycles a vector takes that comes from where no cache expects it."""
+FAR = 8
+"""About how many bytes come in a cycle from memory, or from the cache of another core."""
 ACROSS = 16
 """Cycles that it takes to combine the lanes of one vector."""
 
@@ -115,6 +115,7 @@ class _Writer:
         self.followers: dict[Node, tuple[Callable[[int], TileWriter], list[int]]] = {}
         self.copies: list[tuple[Place | None, Place, Node]] = []
         self.checked: set[tuple[Node, int]] = set()
+        self.spread: set[Node] = set()  # what several threads wrote: most of it lies in the cache of another core
 
     def write(self) -> Block:
         frame = self.frame
@@ -178,6 +179,8 @@ class _Writer:
         is_far = node.size * node.dtype.itemsize >= frame.module.target.l2_bytes // 4
         epilogue = Epilogue(tuple(names.items()), len(extra), tuple(alike) if is_far else ())
         parts = products.parts_of(frame, products.product_of(self.schedule, node))
+        if len(parts) > 1:
+            self.spread.update(kernel.nodes)
         whole = any(keeps_whole(part.product, frame.module.target) for part in parts)
         goal = frame.take(node, node.size * node.dtype.itemsize) if whole else ARENA  # then nothing is written there
         product, told = products.call_with(frame, node, goal, epilogue, extra)
@@ -291,6 +294,8 @@ class _Writer:
             self._with_tiles(kernel, kernel.product)
         elif kernel.kind == "matmul":
             products.call(self.frame, kernel.nodes[0])
+            if products.is_shared(self.frame, kernel.nodes[0]):
+                self.spread.update(kernel.nodes)
         elif kernel.kind == "loop":
             self._loop(kernel.nodes[0])
         elif kernel.kind == "straight":
@@ -329,18 +334,22 @@ class _Writer:
             known[form, cuts] = writer, writer.text(), [nodes.index(node) for node in probe.pointers]
         writer, text, places = known[form, cuts]
         name = frame.module.add(text, "k")
+        if writer.turns:
+            self.spread.update(kernel.nodes)
         frame.call(name, [frame.pointers[nodes[place]] for place in places], writer.parts)
         frame.module.notes.append(KernelNote(name, kernel.kind, kernel.nodes, text, "", frame.stem))
 
     def _cycles(self, kernel: Kernel) -> float:
-        """About how long a kernel takes."""
-        inlined = self.schedule.inlined(kernel.nodes)
-        size = max([math.prod(kernel.domain), *(arg.size for node in kernel.nodes for arg in node.args)])
-        cost = sum(_cost(node) for node in inlined if node.size * 2 > size)
-        widest = max(node.dtype.itemsize for node in kernel.nodes)
-        node = kernel.nodes[0]
-        along = node.kind == "reduce" and len(node.args[0].shape) - 1 in node.attrs[1]  # lanes of a vector are combined
-        return cost * size * widest / self.frame.module.target.lanes_bytes + along * ACROSS * node.size
+        """About how long a kernel takes one thread: what it computes, and what it waits for."""
+        (node, *_), size, along = kernel.nodes, math.prod(kernel.domain), False
+        if kernel.kind == "reduce":
+            (x,) = node.args
+            size, along = x.size, len(x.shape) - 1 in node.attrs[1]  # lanes of a vector are combined
+        inlined = [node for node in self.schedule.inlined(kernel.nodes) if node.size * 2 > size]
+        far = [x for x in kernel.reads if x in self.spread] + [x for x in inlined if x.kind == "gather"]
+        moved = sum(min(x.size, size) * x.dtype.itemsize for x in far)
+        vectors = size * max(node.dtype.itemsize for node in kernel.nodes) / self.frame.module.target.lanes_bytes
+        return sum(map(_cost, inlined)) * vectors + moved / FAR + along * ACROSS * node.size
 
     def _loop(self, node: Node) -> None:
         body: Body = node.data
@@ -395,8 +404,6 @@ class _Writer:
 
 def _cost(node: Node) -> float:
     """About how many cycles a vector of a node takes."""
-    if node.kind == "gather":
-        return GATHERED
     return COST.get(node.attrs[0], 1) if node.kind == "map" else 1
 
 

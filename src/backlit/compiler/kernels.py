@@ -120,12 +120,13 @@ def _reduce(w: Writer, kernel: Kernel) -> Plan:
         row = [c for c in kept if int(c[0][2:]) > max(axes)]
         lead, between, row = arrange(lead), arrange(taken), arrange(row)
         firsts = {name: 0 for name, _ in taken}
+        along = w.loop if lead else w.outer  # with nothing around the row, a part of the kernel is a part of the row
 
         def first(at: Any) -> Any:
             return affine(at[0], {name: c for name, c in at[1] if name not in firsts})
 
         def rows() -> None:
-            w.loop(
+            along(
                 [(f"{name}a", n) for name, n in row],
                 lambda: w.store(node, _renamed(offset, "a", row, w), start(node.attrs[0], x)),
             )
@@ -141,7 +142,7 @@ def _reduce(w: Writer, kernel: Kernel) -> Plan:
                         total = joined(w, function, total, w.element(x, tuple(map(here, place))), x)
                     w.store(node, goal, total)
 
-                w.loop([(name + suffix, n) for name, n in row], body)
+                along([(name + suffix, n) for name, n in row], body)
 
             if len(taken) != 1 or taken[0][0] not in w.merged:
                 w.loop(between, lambda: add([index]))

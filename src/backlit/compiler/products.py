@@ -80,6 +80,12 @@ def call_with(frame: Frame, node: Node, goal: Place, epilogue: Epilogue, extra: 
     return name, f"tiles of {name}: {told}"
 
 
+def is_shared(frame: Frame, node: Node) -> bool:
+    """Whether threads share a product."""
+    product, times = product_of(frame.schedule, node), math.prod(node.shape[:-2])
+    return len(parts_of(frame, product)) > 1 if times == 1 else _is_large(frame, product, times)
+
+
 def parts_of(frame: Frame, product: Product) -> list[Part]:
     """A product in parts that threads may take. Two, four or eight, so that threads end together.
 
