@@ -275,7 +275,10 @@ def _cache_in(folder: str) -> Iterator[None]:
 
 
 def compile_times(problem: Problem) -> dict[str, tuple[float, float]]:
-    """For each of ours: seconds from Python function to result, less those of the run; anew, and from the disk."""
+    """For each of ours: seconds from Python function to result, less those of the run; anew, and from the disk.
+
+    A first trial, which is not counted, loads LLVM and compiles the functions that are the same in every program.
+    """
     from benchmarks.compiled_peers import by_backlit
 
     found: dict[str, list[tuple[float, float]]] = {}
@@ -286,7 +289,7 @@ def compile_times(problem: Problem) -> dict[str, tuple[float, float]]:
                 for name, run in by_backlit.contestants(problem).items():
                     pairs.setdefault(name, []).append(_first(run))
             for name, (cold, cached) in pairs.items():
-                if trial:  # the first one also finds and loads LLVM
+                if trial:
                     found.setdefault(name, []).append((cold, cached))
     return {
         name: (statistics.median(c for c, _ in pairs), statistics.median(w for _, w in pairs))

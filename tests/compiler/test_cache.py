@@ -223,3 +223,48 @@ def test_wrong_text_is_an_error_and_not_kept(kept: Cache) -> None:
     with pytest.raises(RuntimeError, match="parsing"):
         jit.Machine("define void @main(ptr %t, i64 %n) {\n  nonsense\n}\n")
     assert kept.entries() == []
+
+
+def product(x: Any) -> Any:
+    return (x @ x.T).sum(axis=0)
+
+
+def other(x: Any) -> Any:
+    return (x @ x.T) * 2.0 + 1.0
+
+
+def compiled_units(function: Any, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The units that LLVM compiles for a function, whose numbers are looked at, too."""
+    seen: list[Any] = []
+    with monkeypatch.context() as patched:
+        begin = jit._Job.__init__
+
+        def spy(self: Any, unit: Any, *rest: Any) -> None:
+            seen.append(unit)
+            begin(self, unit, *rest)
+
+        patched.setattr(jit._Job, "__init__", spy)
+        found = bl.compile(function)(X)
+    np.testing.assert_allclose(found.data, function(bl.asarray(X)).data, rtol=1e-12)
+    return seen
+
+
+def test_what_programs_share_is_compiled_once(kept: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jit, "_found", {})
+    shared = [unit for unit in compiled_units(product, monkeypatch) if unit.is_shared]
+    assert any(unit.functions[0].startswith("product.") for unit in shared)
+    assert not any(unit.is_shared for unit in compiled_units(other, monkeypatch)), "in this process"
+    assert len(kept.shared.entries()) == len(shared)
+
+    kept.clear()
+    assert kept.shared.entries() == []
+
+
+def test_what_programs_share_is_found_on_disk(kept: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jit, "_found", {})
+    count = sum(unit.is_shared for unit in compiled_units(product, monkeypatch))
+    first, *rest = kept.shared.entries()
+    assert count == 1 + len(rest) > 2
+    (kept.shared.folder / first.name).write_bytes(b"damaged")
+    monkeypatch.setattr(jit, "_found", {})  # as in another process
+    assert sum(unit.is_shared for unit in compiled_units(other, monkeypatch)) == 1, "the one that is damaged"

@@ -26,7 +26,7 @@ def test_the_page_is_what_its_programs_print(made):
 
 def test_what_depends_on_the_processor_is_printed_too_and_marked(made):
     blocks = re.findall(r"```text machine\n(.*?)```", made, flags=re.DOTALL)
-    assert len(blocks) == made.count("```python machine\n") == 8
+    assert len(blocks) == made.count("```python machine\n") == 9
     assert all(block.strip() for block in blocks)
     assert "```text machine" not in maker.of_any_machine(made)
 
