@@ -53,6 +53,8 @@ SHUFFLED = {"sum", "matmul"}
 change. Then 3, 1e30 and -1e30 are 0 or 3, as they may be, and not some number of about 1e14. The others of `SUMS` are
 just rounded in every other run.
 """
+SIGNS = {"copysign", "signbit"}
+"""Ops that read the sign of a NaN, which IEEE 754 leaves open where the NaN was computed."""
 LONGEST_WHILE = 10_000
 
 
@@ -148,6 +150,8 @@ class Rounded:
         dtype = dtype_of(value._data)
         if op.name in ("add", "subtract"):
             inputs = [self._unrounded(x, node) for x, node in zip(inputs, inputs_of(value), strict=True)]
+        if op.name in SIGNS:
+            inputs = [self._of_either_sign(x) for x in inputs]
         calm = op.name in SUMS and self.rng.random() < 0.5
         if calm and op.name in SHUFFLED:
             inputs = self._shuffled(op.name, inputs, attrs)
@@ -200,6 +204,12 @@ class Rounded:
             return x
         finite = np.isinf(x) & (self.rng.random(x.shape) < 0.5)
         return np.where(finite, np.copysign(np.finfo(x.dtype).max, x), x)
+
+    def _of_either_sign(self, x: Any) -> Any:
+        """With a NaN of one sign or the other where there is one."""
+        if x.dtype.kind != "f" or not np.isnan(x).any():
+            return x
+        return np.where(np.isnan(x), np.copysign(x, self.rng.choice([-1.0, 1.0], x.shape).astype(x.dtype)), x)
 
     def _is_product(self, value: Value) -> bool:
         """Whether it is a product, or a part of one that was moved."""

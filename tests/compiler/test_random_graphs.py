@@ -308,6 +308,15 @@ def test_a_product_that_a_matrix_product_adds_need_not_be_rounded() -> None:
     assert np.inf not in runs
 
 
+def test_the_sign_of_a_nan_is_open() -> None:
+    traced = bl.compile(lambda x, y: (bl.signbit(x), bl.copysign(y, x), y))
+    x, y = np.array([np.nan, 1.0, -1.0]), np.array([2.0, 2.0, np.nan])
+    traced(x, y)
+    runs = [Rounded(traced.entries[0].traced, seed).call([x, y], {})[0] for seed in range(20)]
+    assert {tuple(signs.tolist()) for signs, _, _ in runs} == {(False, False, True), (True, False, True)}
+    assert {copied[0].item() for _, copied, _ in runs} == {-2.0, 2.0}
+
+
 def test_one_of_many_that_rounding_chooses_among_is_no_mistake() -> None:
     """The least of 200 numbers that are the same but for rounding: its gradient goes to few of them, or to all."""
     few, all = np.eye(201)[0], np.append(np.full(200, 1 / 200), 0.0)
