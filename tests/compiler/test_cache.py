@@ -251,20 +251,20 @@ def compiled_units(function: Any, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 def test_what_programs_share_is_compiled_once(kept: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jit, "_found", {})
-    shared = [unit for unit in compiled_units(product, monkeypatch) if unit.is_shared]
-    assert any(unit.functions[0].startswith("product.") for unit in shared)
-    assert not any(unit.is_shared for unit in compiled_units(other, monkeypatch)), "in this process"
-    assert len(kept.shared.entries()) == len(shared)
+    common = [unit for unit in compiled_units(product, monkeypatch) if unit.is_common]
+    assert any(unit.functions[0].startswith("product.") for unit in common)
+    assert not any(unit.is_common for unit in compiled_units(other, monkeypatch)), "in this process"
+    assert len(kept.common.entries()) == len(common)
 
     kept.clear()
-    assert kept.shared.entries() == []
+    assert kept.common.entries() == []
 
 
 def test_what_programs_share_is_found_on_disk(kept: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jit, "_found", {})
-    count = sum(unit.is_shared for unit in compiled_units(product, monkeypatch))
-    first, *rest = kept.shared.entries()
+    count = sum(unit.is_common for unit in compiled_units(product, monkeypatch))
+    first, *rest = kept.common.entries()
     assert count == 1 + len(rest) > 2
-    (kept.shared.folder / first.name).write_bytes(b"damaged")
+    (kept.common.folder / first.name).write_bytes(b"damaged")
     monkeypatch.setattr(jit, "_found", {})  # as in another process
-    assert sum(unit.is_shared for unit in compiled_units(other, monkeypatch)) == 1, "the one that is damaged"
+    assert sum(unit.is_common for unit in compiled_units(other, monkeypatch)) == 1, "the one that is damaged"

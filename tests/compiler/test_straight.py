@@ -225,7 +225,7 @@ def test_a_batch_of_copies_is_computed_copy_beside_copy(n: int) -> None:
     np.testing.assert_allclose(compiled(w).data, copies(n)(bl.Value(w)).data, rtol=1e-12)
     program = compiled.entries[0].program
     (note,) = program.notes
-    units = [unit for unit in jit.units(program.machine.source.text) if not unit.is_shared]
+    units = [unit for unit in jit.units(program.machine.source.text) if not unit.is_common]
     assert all(unit.kind == STRAIGHT for unit in units), "LLVM looks for none"
     if host().lanes_bytes < 64:
         return  # where vectors are shorter, more of them are computed alone
@@ -243,7 +243,7 @@ def test_every_processor_has_straight_code_with_vectors(name: str) -> None:
     compiled(np.linspace(-1, 1, 9))
     for unit in jit.units(compiled.entries[0].program.machine.source.text):
         module, _context = jit._module(unit, named(name), 2)
-        assert len(named(name).machine().emit_object(module)) > (100 if unit.is_shared else 1000)
+        assert len(named(name).machine().emit_object(module)) > (100 if unit.is_common else 1000)
 
 
 def test_elements_go_into_vectors_and_out_of_them() -> None:

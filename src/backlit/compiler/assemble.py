@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from backlit.compiler import frame, tape, team
 from backlit.compiler.blocks import block, tape_runner
 from backlit.compiler.ir import Node
-from backlit.compiler.memory import LINE
+from backlit.compiler.memory import LINE, in_lines
 from backlit.compiler.module import Module, array, numbers, pointer_at
 from backlit.compiler.scalars import LATE, Code
 from backlit.compiler.schedule import topological
@@ -63,7 +63,7 @@ def _main(module: Module, inputs: Sequence[Node], outputs: Sequence[Node]) -> tu
     last = 1 + len(inputs) + len(constants) + len(outputs)
     slots = [last, *(place[leaf] for leaf in whole.leaves)]
     slots += [1 + len(inputs) + len(constants) + k for k in range(len(outputs))]
-    room = -(-8 * (1 + len(slots)) // LINE) * LINE
+    room = in_lines(8 * (1 + len(slots)))
     code = Code()
     bases = pointer_at(code, 0)
     arena = code.let(f"getelementptr inbounds i8, ptr {bases}, i64 {room + LINE}")

@@ -55,9 +55,9 @@ class Cache:
     limit: int = LIMIT
 
     @property
-    def shared(self) -> Cache:
+    def common(self) -> Cache:
         """Where the code of functions is kept that many programs share."""
-        return Cache(self.folder / "shared", self.limit)
+        return Cache(self.folder / "common", self.limit)
 
     @staticmethod
     def key(*parts: str) -> str:
@@ -136,8 +136,8 @@ class Cache:
             (self.folder / kept.name).unlink(missing_ok=True)
         for name in ("hits", "misses"):
             (self.folder / name).unlink(missing_ok=True)
-        if (self.folder / "shared").is_dir():
-            self.shared.clear()
+        if (self.folder / "common").is_dir():
+            self.common.clear()
         return len(found)
 
     def _make(self) -> None:

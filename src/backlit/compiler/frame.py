@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from backlit.compiler.ir import Node
-from backlit.compiler.memory import LINE, Arena
+from backlit.compiler.memory import Arena, in_lines
 from backlit.compiler.module import Module, clock, numbers
 from backlit.compiler.scalars import AS_WRITTEN, CALLING, WORK
 from backlit.compiler.schedule import Schedule
@@ -75,7 +75,7 @@ class Frame:
         order = sorted(range(len(self._places)), key=lambda k: self._places[k].base not in changing)
         again = sum(place.base in changing for place in self._places)
         places = [self._places[k] for k in order]
-        table = -(-self.arena.size // LINE) * LINE
+        table = in_lines(self.arena.size)
         call = "{ ptr, i64, i64, i64, i64 }" if self.module.profile else "{ ptr, i64, i64, i64 }"
         calls = ", ".join(f"{call} {fields}" for fields in self._calls)
         text = f"""\

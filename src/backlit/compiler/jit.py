@@ -92,7 +92,7 @@ class Machine:
 
     def _compiled(self, target: Target, kept: cache.Cache | None) -> list[bytes]:
         """Object code for each unit of the text, which is written now."""
-        compiler = Compiler(target, self.level, kept.shared if kept is not None else None)
+        compiler = Compiler(target, self.level, kept.common if kept is not None else None)
         try:
             start = time.perf_counter()
             text = self.source.write(compiler.ahead)
@@ -190,7 +190,7 @@ class Compiler:
 
     def __init__(self, target: Target, level: int, kept: cache.Cache | None = None) -> None:
         self.target, self.level = target, level
-        self._shared = _Shared(kept, _circumstances(target, level))
+        self._common = _Common(kept, _circumstances(target, level))
         self._cut = Cut()
         self._jobs: list[_Job] = []
         self._waiting: list[_Job] = []
@@ -201,7 +201,7 @@ class Compiler:
         """Begin with functions that are written as they shall run, and call none but those in this text."""
         if self._most > 1:
             unit = self._cut.ahead(text)
-            if not self._shared.has(unit):
+            if not self._common.has(unit):
                 job = _Job(unit, self.target, self.level)
                 job.prepare()  # not by the other thread, which has to wait for Python after each call of LLVM
                 self._jobs.append(job)
@@ -210,7 +210,7 @@ class Compiler:
 
     def rest(self, text: str) -> list[bytes]:
         """The object code of all units, once the whole text is there."""
-        units = [unit for unit in self._cut.rest(text) if not self._shared.has(unit)]
+        units = [unit for unit in self._cut.rest(text) if not self._common.has(unit)]
         left = sorted(units, key=lambda unit: (unit.kind != LATE, -len(unit.text)))  # the longest first
         jobs = [_Job(unit, self.target, self.level) for unit in left]
         self._jobs += jobs
@@ -219,8 +219,8 @@ class Compiler:
         self._work()
         self._join()
         for job in self._jobs:
-            self._shared.add(job.unit, job.code())
-        return [*(job.code() for job in self._jobs), *self._shared.used]
+            self._common.add(job.unit, job.code())
+        return [*(job.code() for job in self._jobs), *self._common.used]
 
     def close(self) -> None:
         """Give up what nobody has begun, and wait for what somebody has."""
@@ -262,7 +262,7 @@ _found: dict[str, bytes] = {}
 """Object code of what programs share, as far as this process knows it."""
 
 
-class _Shared:
+class _Common:
     """The object code of functions that one program has in common with others: what was compiled for another one, in
     this process or before. used: what this program needs of that.
     """
@@ -273,7 +273,7 @@ class _Shared:
 
     def has(self, unit: Unit) -> bool:
         """Whether a unit need not be compiled; then its code is used."""
-        if not unit.is_shared:
+        if not unit.is_common:
             return False
         key = self._key(unit)
         if key not in _found:
@@ -286,7 +286,7 @@ class _Shared:
 
     def add(self, unit: Unit, code: bytes) -> None:
         """Code that was compiled just now, for programs to come."""
-        if unit.is_shared:
+        if unit.is_common:
             key = self._key(unit)
             _found[key] = code
             if self._kept is not None:

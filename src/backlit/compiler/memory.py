@@ -8,6 +8,11 @@ LINE = 64
 """Bytes of a cache line: everything in the arena starts at one."""
 
 
+def in_lines(size: int) -> int:
+    """So many bytes and what is left of their last line."""
+    return -(-size // LINE) * LINE
+
+
 class Arena:
     """First fit: what is free is taken again. With very many owners, only what is free in the very size is."""
 
@@ -20,7 +25,7 @@ class Arena:
         self._free: dict[int, list[int]] = {}
 
     def take(self, owner: object, size: int) -> int:
-        size = -(-max(size, 1) // LINE) * LINE
+        size = in_lines(max(size, 1))
         start = self._place(size)
         self._taken[id(owner)] = (start, start + size, owner)
         insort(self._spans, (start, start + size))

@@ -10,7 +10,7 @@ from typing import Any
 from backlit.compiler import vector_math
 from backlit.compiler.ir import Node
 from backlit.compiler.positions import Check
-from backlit.compiler.scalars import AS_WRITTEN, CALLING, LATE, SHARED, STRAIGHT, Code
+from backlit.compiler.scalars import AS_WRITTEN, CALLING, COMMON, LATE, STRAIGHT, Code
 from backlit.compiler.target import Target
 
 PORTION = 24_000
@@ -84,12 +84,12 @@ class Module:
 
     def share(self, name: str, text: str) -> None:
         """A function under a name of its own, by which several kernels call it, of this program or (see
-        `scalars.SHARED`) of any.
+        `scalars.COMMON`) of any.
         """
         if name not in self._kernels:
             self._kernels[name] = name
             self.functions.append(text)
-            if self._ahead is not None and name.startswith(SHARED):
+            if self._ahead is not None and name.startswith(COMMON):
                 self._ahead(self.text([text], []))
 
     def _append(self, text: str) -> None:

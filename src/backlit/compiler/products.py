@@ -12,7 +12,7 @@ from backlit.compiler.frame import Frame, Place
 from backlit.compiler.gemm import Epilogue, Kernel, Part, Product, emit, parallel
 from backlit.compiler.gemm.plan import plan_of
 from backlit.compiler.ir import Node
-from backlit.compiler.memory import LINE
+from backlit.compiler.memory import LINE, in_lines
 from backlit.compiler.module import KernelNote
 from backlit.compiler.scalars import CALLING, Code, bounds, given, register, stored
 from backlit.compiler.schedule import Address, Schedule, is_by_rows
@@ -205,4 +205,4 @@ def _written(product: Product, target: Target, epilogue: Epilogue | None) -> Any
 
 def _room(size: int) -> int:
     """Bytes of a workspace, in whole lines."""
-    return -(-max(size, LINE) // LINE) * LINE
+    return in_lines(max(size, LINE))

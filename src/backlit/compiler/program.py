@@ -15,7 +15,7 @@ from backlit.compiler import team
 from backlit.compiler.ir import Body, Graph, Node
 from backlit.compiler.jit import ENTRY, Machine
 from backlit.compiler.lowering import lower
-from backlit.compiler.memory import LINE
+from backlit.compiler.memory import LINE, in_lines
 from backlit.compiler.module import KernelNote
 from backlit.compiler.positions import outside
 from backlit.compiler.source import Source
@@ -209,7 +209,7 @@ class Room:
         size = 0
         for node in nodes:
             offsets.append(size)
-            size += -(-max(node.size * node.dtype.itemsize, 1) // LINE) * LINE
+            size += in_lines(max(node.size * node.dtype.itemsize, 1))
         self.block = np.empty(size + LINE, np.uint8)
         base = _address(self.block)
         skip = -base % LINE

@@ -98,7 +98,7 @@ of straight lines of code, which are so nearly; and of those that only call othe
 """
 
 
-SHARED = ("product.", "bl_")
+COMMON = ("product.", "bl_")
 """How names of functions begin that depend on no program: each is compiled once, for all that call it."""
 
 

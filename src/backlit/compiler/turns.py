@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from backlit.compiler import straight
 from backlit.compiler.ir import Body, Node
-from backlit.compiler.memory import LINE
+from backlit.compiler.memory import LINE, in_lines
 from backlit.compiler.module import Block, KernelNote, Module, numbers
 from backlit.compiler.scalars import CALLING, Code, given, stored
 from backlit.compiler.schedule import topological
@@ -50,7 +50,7 @@ def loop(module: Module, body: Body, reverse: bool, block_of: BlockOf) -> Loop:
     moving = [(1 + k, leaf) for k, leaf in enumerate(block.leaves, 1) if leaf in slices]
     moving += list(enumerate(body.outputs[body.carried :], 1 + len(handed)))
     handed += stacks
-    room = -(-8 * (1 + len(handed)) // LINE) * LINE
+    room = in_lines(8 * (1 + len(handed)))
 
     code = Code()
     bases = code.let(f"getelementptr inbounds i8, ptr %arena, i64 {LINE}")

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from backlit.compiler.scalars import AS_WRITTEN, CALLING, LATE, SHARED, STRAIGHT, WORK
+from backlit.compiler.scalars import AS_WRITTEN, CALLING, COMMON, LATE, STRAIGHT, WORK
 
 WORTH_A_THREAD = 12_000  # characters of text; less compiles sooner than a second thread would start to pay
 _WORTH_A_UNIT = 4000  # characters of text; less is compiled sooner beside something else
@@ -36,9 +36,9 @@ class Unit:
     kind: str
 
     @property
-    def is_shared(self) -> bool:
+    def is_common(self) -> bool:
         """Whether other programs hold the very same."""
-        return all(name.startswith(SHARED) for name in self.functions)
+        return all(name.startswith(COMMON) for name in self.functions)
 
 
 def units(text: str) -> list[Unit]:
@@ -94,7 +94,7 @@ class Cut:
         for name, body in module.bodies.items():
             if name in module.inlined or name in self._taken:
                 continue
-            if name.startswith(SHARED):
+            if name.startswith(COMMON):
                 shared.append(name)
             else:
                 kinds[_kind(name, module.heads[name], body)].append(name)
