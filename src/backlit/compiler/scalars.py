@@ -98,7 +98,8 @@ of straight lines of code, which are so nearly; and of those that only call othe
 """
 
 
-COMMON = ("product.", "bl_")
+PLAYS = "bl_"
+COMMON = ("product.", PLAYS)
 """How names of functions begin that depend on no program: each is compiled once, for all that call it."""
 
 

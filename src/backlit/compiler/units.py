@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from backlit.compiler.scalars import AS_WRITTEN, CALLING, COMMON, LATE, STRAIGHT, WORK
+from backlit.compiler.scalars import AS_WRITTEN, CALLING, COMMON, LATE, PLAYS, STRAIGHT, WORK
 
 WORTH_A_THREAD = 12_000  # characters of text; less compiles sooner than a second thread would start to pay
 _WORTH_A_UNIT = 4000  # characters of text; less is compiled sooner beside something else
@@ -90,12 +90,12 @@ class Cut:
         """A complete module, less what was taken ahead."""
         module = _Module(text)
         kinds: dict[str, list[str]] = {LATE: [], STRAIGHT: [], AS_WRITTEN: [], CALLING: []}
-        shared = []
+        common: dict[str, list[str]] = {}  # what plays calls together, tiles of products each alone
         for name, body in module.bodies.items():
             if name in module.inlined or name in self._taken:
                 continue
             if name.startswith(COMMON):
-                shared.append(name)
+                common.setdefault(PLAYS if name.startswith(PLAYS) else name, []).append(name)
             else:
                 kinds[_kind(name, module.heads[name], body)].append(name)
         for few, beside in ((CALLING, (AS_WRITTEN, STRAIGHT, LATE)), (AS_WRITTEN, (STRAIGHT, LATE))):
@@ -103,7 +103,7 @@ class Cut:
             if others is not None and module.length(kinds[few]) < _WORTH_A_UNIT:
                 others.extend(kinds.pop(few))
         groups = [(part, kind) for kind, names in kinds.items() for part in module.halves(names) if part]
-        groups += [([name], AS_WRITTEN) for name in shared]
+        groups += [(names, AS_WRITTEN) for names in common.values()]
         return self._units(module, groups, whole=len(groups) == 1 and not self._taken)
 
     def _units(self, module: _Module, groups: Sequence[tuple[list[str], str]], whole: bool) -> list[Unit]:
