@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from typing import Any
 
@@ -221,3 +222,22 @@ def test_an_interrupt_while_text_is_written_leaves_no_thread(monkeypatch: pytest
     with pytest.raises(KeyboardInterrupt):
         jit.Machine(Interrupted(FIRST, SECOND))
     assert not _compiling()
+
+
+def test_threads_take_turns_more_often_only_while_something_is_compiled() -> None:
+    before, within = sys.getswitchinterval(), []
+
+    class Watching(Written):
+        def write(self, ahead: Any) -> str:
+            within.append(sys.getswitchinterval())
+            return super().write(ahead)
+
+    class Failing(Watching):
+        def write(self, ahead: Any) -> str:
+            super().write(ahead)
+            raise KeyError
+
+    assert _computed(Watching()) == [6, 9, 12, 4, 3, 6, 9, 12]
+    with pytest.raises(KeyError):
+        jit.Machine(Failing())
+    assert max(within) < before == sys.getswitchinterval()

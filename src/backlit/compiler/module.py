@@ -13,7 +13,7 @@ from backlit.compiler.positions import Check
 from backlit.compiler.scalars import AS_WRITTEN, CALLING, COMMON, LATE, STRAIGHT, Code
 from backlit.compiler.target import Target
 
-PORTION = 24_000
+PORTION = 16_000
 """So many characters of kernels are handed over at a time, to be compiled while the rest is written."""
 _NAMES = re.compile(r"@(?!bl\.|llvm\.)[\w.$]+")
 _MATH = re.compile(r"@bl\.[\w.]+")
