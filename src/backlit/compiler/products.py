@@ -93,10 +93,13 @@ def parts_of(frame: Frame, product: Product) -> list[Part]:
     that come before and after, and each thread finds what it wrote itself. Else panels of columns, each of which is
     packed once; and so always for the gradient of weights, to which the same thread then comes back.
     """
-    if not _is_large(frame, product, 1):
-        return [Part(product, 0, 0, 0)]
-    plan = plan_of(product, frame.module.target)
-    width = plan.vectors * frame.module.target.lanes(product.dtype)
+    return _in_parts(product, frame.module.target) if _is_large(frame, product, 1) else [Part(product, 0, 0, 0)]
+
+
+@lru_cache(maxsize=512)
+def _in_parts(product: Product, target: Target) -> list[Part]:
+    plan = plan_of(product, target)
+    width = plan.vectors * target.lanes(product.dtype)
     is_deep = plan.packs or plan.k_block < product.k
     across, down = product.n // width, product.m // (ROWS if is_deep else 4 * plan.rows)
     by_rows = (down >= 4 and not product.a_transposed) or across < min(4, down)
