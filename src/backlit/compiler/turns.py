@@ -38,18 +38,7 @@ def loop(module: Module, body: Body, reverse: bool, block_of: BlockOf) -> Loop:
     slices = body.inputs[first : first + body.slices]
     block = block_of(module, body.outputs, {k: body.inputs[k] for k in range(body.carried)}, "step", slices)
     own = [leaf for leaf in block.leaves if leaf.kind == "constant"]
-    place = {name: k for k, name in enumerate(_pointers(body, len(own)))}
-    slots = {leaf: place[f"%own{k}"] for k, leaf in enumerate(own)}
-    slots |= {node: place.get(f"%c{k}", 0) for k, node in enumerate(body.inputs)}  # the counter stands in the arena
-    stacks = [place[f"%y{k}"] for k in range(len(body.outputs) - body.carried)]
-    handed = [
-        place["%status"],
-        *(slots[leaf] for leaf in block.leaves),
-        *(slots[node] for node in body.inputs[: body.carried]),
-    ]
-    moving = [(1 + k, leaf) for k, leaf in enumerate(block.leaves, 1) if leaf in slices]
-    moving += list(enumerate(body.outputs[body.carried :], 1 + len(handed)))
-    handed += stacks
+    handed, moving = _handed(body, block, own, slices)
     room = in_lines(8 * (1 + len(handed)))
 
     code = Code()
@@ -78,6 +67,23 @@ _COUNT = [
     "  %is.told = icmp slt i64 %which, 0",
     "  %count = select i1 %is.told, i64 %told, i64 %which",
 ]
+
+
+def _handed(
+    body: Body, block: Block, own: Sequence[Node], slices: Collection[Node]
+) -> tuple[list[int], list[tuple[int, Node]]]:
+    """Which of a loop's pointers its block is given, from the second on, which leads to the status; and which of the
+    block's pointers lead elsewhere in each turn, each with what lies there.
+    """
+    place = {name: k for k, name in enumerate(_pointers(body, len(own)))}
+    slots = {leaf: place[f"%own{k}"] for k, leaf in enumerate(own)}
+    slots |= {node: place.get(f"%c{k}", 0) for k, node in enumerate(body.inputs)}  # the counter stands in the arena
+    handed = [place["%status"], *(slots[leaf] for leaf in block.leaves)]
+    moving = [(k, leaf) for k, leaf in enumerate(block.leaves, 2) if leaf in slices]
+    handed += [slots[node] for node in body.inputs[: body.carried]]
+    moving += list(enumerate(body.outputs[body.carried :], 1 + len(handed)))
+    handed += [place[f"%y{k}"] for k in range(len(body.outputs) - body.carried)]
+    return handed, moving
 
 
 def _pointers(body: Body, own: int) -> list[str]:
