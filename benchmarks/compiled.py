@@ -81,6 +81,7 @@ def main(argv: Sequence[str] = ()) -> None:
     for report in reports:
         for line in report:
             print(line)
+    print("compile: of ours, after a program that loaded LLVM and compiled what all programs have in common")
 
 
 def _options(argv: Sequence[str]) -> argparse.Namespace:

@@ -250,8 +250,8 @@ class Compiler:
 
     def rest(self, text: str) -> list[bytes]:
         """The object code of all units, once the whole text is there."""
-        units = [unit for unit in self._cut.rest(text) if not self._common.has(unit)]
-        left = sorted(units, key=lambda unit: (unit.kind != LATE, -len(unit.text)))  # the longest first
+        pieces = [unit for unit in self._cut.rest(text) if not self._common.has(unit)]
+        left = sorted(pieces, key=lambda unit: (unit.kind != LATE, -len(unit.text)))  # the longest first
         jobs = [_Job(unit, self.target, self.level) for unit in left]
         self._jobs += jobs
         self._waiting[:0] = jobs  # the others are shorter, and prepared
