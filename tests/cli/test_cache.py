@@ -43,6 +43,17 @@ def test_it_shows_entries_their_size_and_how_often_they_were_found(kept: Cache) 
     assert "just now" in out
 
 
+def test_what_programs_have_in_common_is_told_of_and_cleared(kept: Cache) -> None:
+    kept.put(kept.key("program"), [b"x" * 2000])
+    kept.common.put(kept.key("tiles"), [b"x" * 900])
+    assert "1 entry" in run()[1]
+    assert "and 1 function that programs have in common, " in run()[1]
+    kept.common.put(kept.key("copies"), [b"x" * 900])
+    assert "and 2 functions that programs have in common, 1.9 kB" in run()[1]
+    assert run("--clear")[1].startswith("Removed 1 entry from ")
+    assert list(kept.folder.iterdir()) == []
+
+
 def test_many_entries_are_shown_only_if_all_are_asked_for(kept: Cache) -> None:
     for k in range(cache.SHOWN + 4):
         kept.put(kept.key(str(k)), [b"x"])

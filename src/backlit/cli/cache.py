@@ -49,6 +49,10 @@ def cache(
     size = sum(entry.size for entry in entries)
     asked = hits + misses
     lines.append(f"{_count(len(entries))}, {_size(size)} of {_size(kept.limit)} that may be kept")
+    common = kept.common.entries()
+    if common:
+        functions = "1 function" if len(common) == 1 else f"{len(common)} functions"
+        lines.append(f"and {functions} that programs have in common, {_size(sum(entry.size for entry in common))}")
     lines.append(f"{hits} of {asked} times found" + (f" ({100 * hits / asked:.0f} %)" if asked else ""))
     shown = entries if every else entries[:SHOWN]
     if shown:

@@ -138,6 +138,8 @@ class Cache:
             (self.folder / name).unlink(missing_ok=True)
         if (self.folder / "common").is_dir():
             self.common.clear()
+            with suppress(OSError):  # somebody keeps something again
+                self.common.folder.rmdir()
         return len(found)
 
     def _make(self) -> None:
