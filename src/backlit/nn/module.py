@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from reprlib import recursive_repr
 from typing import Any, TypeVar
 
@@ -111,7 +111,7 @@ class Module:
             seen.add(id(thing))
             if isinstance(thing, Module):
                 yield path, thing
-            stack.extend(reversed(_parts(path, thing)))
+            stack.extend(reversed(_parts(path, thing, but=_PLAIN)))
 
     def modules(self) -> list[Module]:
         """This module and all modules in it."""
@@ -229,12 +229,13 @@ def count_of(number: Any, name: str) -> int:
 
 _VERBATIM = ("made_by", "_like")
 """Attributes of a module that say something about it, and hold no part of it."""
-_PLAIN = {bool, int, float, str, type(None), Value, Parameter, Buffer}
+_SETTINGS: Set[type] = frozenset({bool, int, float, str, type(None)})
+_PLAIN: Set[type] = _SETTINGS | {Value, Parameter, Buffer}
 """What holds nothing; most of what a walk over a module meets."""
 
 
-def _parts(path: str, thing: Any) -> list[Named]:
-    """What a module or a container directly holds, with paths."""
+def _parts(path: str, thing: Any, but: Set[type] = frozenset()) -> list[Named]:
+    """What a module or a container directly holds, with paths, but for what is of these types."""
     if type(thing) in _PLAIN:
         return []
     if isinstance(thing, dict):
@@ -245,7 +246,7 @@ def _parts(path: str, thing: Any) -> list[Named]:
         items = ((name, part) for name, part in vars(thing).items() if name not in _VERBATIM)
     else:
         return []
-    return [(f"{path}.{name}" if path else str(name), part) for name, part in items]
+    return [(f"{path}.{name}" if path else str(name), part) for name, part in items if type(part) not in but]
 
 
 def variables_in(module: Module) -> Iterator[Named]:
@@ -269,7 +270,7 @@ def _places_in(module: Module) -> Iterator[tuple[str, Value, Any]]:
         if isinstance(form, (Parameter, Buffer)):
             yield path, form, thing
         elif not isinstance(form, Value):
-            parts = _parts(path, form)
+            parts = _parts(path, form, but=_SETTINGS)
             if thing is form:
                 stack.extend([(name, part, part) for name, part in reversed(parts)])
             else:
@@ -348,10 +349,10 @@ def _has_steps(module: Module) -> bool:
 
 def _submodules(module: Module) -> Iterator[tuple[str, Module]]:
     """The modules directly in it, be it in a container."""
-    stack = _parts("", module)[::-1]
+    stack = _parts("", module, but=_PLAIN)[::-1]
     while stack:
         path, part = stack.pop()
         if isinstance(part, Module):
             yield path, part
         elif not isinstance(part, Value):
-            stack.extend(reversed(_parts(path, part)))
+            stack.extend(reversed(_parts(path, part, but=_PLAIN)))
