@@ -116,6 +116,9 @@ class Op:
 
     def infer(self, inputs: Sequence[Any], attrs: Attrs) -> Abstract:
         """Shape and dtype of the result from those of the inputs, without computing it."""
+        return self._infer(inputs, attrs) if attrs else _inferred(self, *inputs)
+
+    def _infer(self, inputs: Sequence[Any], attrs: Attrs) -> Abstract:
         assert self.shape is not None, f"{self.name} has no shape rule"
         dtype = self.dtype(*inputs, **attrs) if self.dtype else _promoted(inputs)
         return Abstract(tuple(self.shape(*inputs, **attrs)), np.dtype(dtype))
@@ -164,10 +167,8 @@ class Elementwise(Op):
                     datas = [np.float64(data) for data in datas]
         return stored(self.evaluate(*datas, **attrs))
 
-    def infer(self, inputs: Sequence[Any], attrs: Attrs) -> Abstract:
-        if attrs:
-            return self._infer_elementwise(inputs, attrs)
-        return _inferred(self, *inputs)
+    def _infer(self, inputs: Sequence[Any], attrs: Attrs) -> Abstract:
+        return self._infer_elementwise(inputs, attrs)
 
 
 class Linear(Op):
@@ -222,8 +223,8 @@ class Special(Op):
 class Constant(Op):
     """Has no derivative: comparisons, logic, `argmax`, creation. No gradient flows through it."""
 
-    def infer(self, inputs: Sequence[Any], attrs: Attrs) -> Abstract:
-        return super().infer(inputs, attrs) if self.shape is not None else self._infer_elementwise(inputs, attrs)
+    def _infer(self, inputs: Sequence[Any], attrs: Attrs) -> Abstract:
+        return super()._infer(inputs, attrs) if self.shape is not None else self._infer_elementwise(inputs, attrs)
 
 
 class Several(Op):
@@ -300,9 +301,9 @@ def _does_not_broadcast(name: str, shapes: Sequence[Shape], axis: int) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _inferred(op: Elementwise, *inputs: Abstract) -> Abstract:
-    """The shape and dtype of an elementwise result, from those of the inputs; a graph has few that differ."""
-    return op._infer_elementwise(inputs, {})
+def _inferred(op: Op, *inputs: Abstract) -> Abstract:
+    """The shape and dtype of the result of an op without attributes; a graph has few that differ."""
+    return op._infer(inputs, {})
 
 
 def _promoted(inputs: Sequence[Any]) -> np.dtype[Any]:

@@ -180,9 +180,9 @@ def record(op: Op, inputs: tuple[Value, ...], attrs: Attrs = NO_ATTRS) -> Value:
         result._code, result._lasti = None, 0
     else:
         frame = sys._getframe(1)
-        while IS_LIBRARY[frame.f_code.co_filename] and frame.f_back is not None:
-            frame = frame.f_back
-        result._code, result._lasti = frame.f_code, frame.f_lasti
+        while IS_LIBRARY[(code := frame.f_code).co_filename] and (outer := frame.f_back) is not None:
+            frame = outer
+        result._code, result._lasti = code, frame.f_lasti
     if mode is not None:
         _mark(result, inputs, mode)
     return result

@@ -15,7 +15,7 @@ import numpy as np
 from backlit.core.op import Elementwise, Op
 from backlit.core.record import operands, record
 from backlit.core.state import SPECIAL
-from backlit.core.value import INACTIVE, NO_EXTRA, Parameter, Value, constant, next_serial
+from backlit.core.value import INACTIVE, NO_EXTRA, Parameter, Value, constant, current, next_serial
 from backlit.ops import arithmetic, logic, powers
 
 _getframe = sys._getframe
@@ -64,7 +64,7 @@ def fast_binary(op: Elementwise) -> tuple[Callable[..., Any], Callable[..., Any]
                 return node
         elif kind is Value or kind is Parameter:
             if SPECIAL:
-                return record(op, operands((self, other)))
+                return record(op, (current(self), current(other)))
             return record(
                 op,
                 (self if self._now is None else self._now, other if other._now is None else other._now),
