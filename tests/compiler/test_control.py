@@ -7,6 +7,7 @@ import pytest
 
 import backlit as bl
 from backlit.compiler.control import CHECKPOINTS, checkpoint_memory
+from backlit.compiler.schedule import topological
 from backlit.core.errors import DomainError, GraphError, IndexingError, ShapeError
 
 X = np.linspace(-1.0, 1.5, 23)
@@ -280,3 +281,14 @@ def test_memory_of_checkpoints_is_told_beforehand() -> None:
 def test_memory_of_checkpoints_is_what_was_told(checkpoint) -> None:
     told = checkpoint_memory((0.0, 0.0), 100_003, checkpoint)
     assert told <= arena_of(100_003, checkpoint) < told + 4_000  # and pointers, and a line for each number beside
+
+
+def test_a_loop_and_its_gradient_are_two_loops() -> None:
+    def decay(rate, x):
+        end = bl.fori_loop(0, 50, lambda i, y: y - bl.tanh(rate) * y, x)
+        return (end * end).sum()
+
+    slope = bl.compile(bl.grad(decay))
+    slope(0.7, np.linspace(-1.0, 1.0, 30))
+    outputs = slope.entries[0].program.outputs
+    assert [node.attrs[1] for node in topological(outputs) if node.kind == "loop"] == [False, True], "not a third one"
