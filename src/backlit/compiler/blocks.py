@@ -140,7 +140,6 @@ class _Writer:
         turning = [leaf(k) for k, node in enumerate(self.leaves) if node in self.slices]
         turning += [output(k) for k in range(len(self.outputs)) if k not in self.over]
         text, arena = frame.written(len(self.leaves), len(self.outputs), turning)
-        frame.module.plays = True
         return Block(frame.module.add(text, frame.stem), self.leaves, arena)
 
     # -- products and the loops that follow them ----------------------------------------------------------------
@@ -293,8 +292,7 @@ class _Writer:
         if kernel.product is not None:
             self._with_tiles(kernel, kernel.product)
         elif kernel.kind == "matmul":
-            products.call(self.frame, kernel.nodes[0])
-            if products.is_shared(self.frame, kernel.nodes[0]):
+            if products.call(self.frame, kernel.nodes[0]):
                 self.spread.update(kernel.nodes)
         elif kernel.kind == "loop":
             self._loop(kernel.nodes[0])
@@ -364,7 +362,7 @@ class _Writer:
                 self.frame.pointers[constant] = leaf(len(self.leaves) - 1)
         arena = self.frame.take(body, made.arena)
         self.frame.arena.free(body)
-        args = [arena, STATUS, Place(ARENA.base, -LINE)]  # where the caller tells how often
+        args = [arena, STATUS, ARENA.moved(-LINE)]  # where the caller tells how often
         for k, arg in enumerate(node.args):
             if k < body.carried:
                 is_number = arg.kind == "constant" and not arg.shape

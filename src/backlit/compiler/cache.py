@@ -56,7 +56,7 @@ class Cache:
 
     @property
     def common(self) -> Cache:
-        """Where the code of functions is kept that many programs share."""
+        """Where the code of functions is kept that programs have in common."""
         return Cache(self.folder / "common", self.limit)
 
     @staticmethod

@@ -68,6 +68,7 @@ class Frame:
 
         turning: which of them lead elsewhere in each turn.
         """
+        self.module.plays = True
         bases = {ARENA.base: 0, STATUS.base: 1}
         for place in [*map(leaf, range(inputs)), *map(output, range(outputs))]:
             bases[place.base] = len(bases)

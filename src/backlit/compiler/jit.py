@@ -224,8 +224,8 @@ def _circumstances(target: Target, level: int) -> tuple[str, ...]:
 
 class Compiler:
     """Turns a program into object code: by several threads where there is more than one CPU, and while the text is
-    still written. What programs share is compiled once. seconds: what passes and code generation took, summed over
-    threads.
+    still written. What programs have in common is compiled once. seconds: what passes and code generation took, summed
+    over threads.
     """
 
     def __init__(self, target: Target, level: int, kept: cache.Cache | None = None) -> None:
@@ -299,7 +299,7 @@ class Compiler:
 
 
 _found: dict[str, bytes] = {}
-"""Object code of what programs share, as far as this process knows it."""
+"""Object code of what programs have in common, as far as this process knows it."""
 
 
 class _Common:

@@ -50,13 +50,13 @@ def _layout(strides: Sequence[int], rows: int, columns: int) -> tuple[bool, int]
     return True, max(c, rows) if columns > 1 else rows
 
 
-def call(frame: Frame, node: Node) -> None:
-    """Compute a product into its memory."""
+def call(frame: Frame, node: Node) -> bool:
+    """Compute a product into its memory; whether threads share it."""
     product, lead = product_of(frame.schedule, node), node.shape[:-2]
     if math.prod(lead) == 1:
         name, kernel, told = _one(frame, node, product, frame.pointers[node])
         frame.module.notes.append(_note(frame, node, name, kernel, told))
-        return
+        return len(parts_of(frame, product)) > 1
     kernel, name = _kernel(frame, product)
     frame.module.notes.append(_note(frame, node, name, kernel, kernel.note))
     room = _room(kernel.workspace_bytes)
@@ -64,6 +64,7 @@ def call(frame: Frame, node: Node) -> None:
     workspace = frame.take(kernel, room * (team.MOST if cuts else 1))
     _many(frame, node, name, product, workspace, room if cuts else 0)
     frame.arena.free(kernel)
+    return cuts
 
 
 def _note(frame: Frame, node: Node, name: str, kernel: Kernel, told: str) -> KernelNote:
@@ -78,12 +79,6 @@ def call_with(frame: Frame, node: Node, goal: Place, epilogue: Epilogue, extra: 
     """
     name, _, told = _one(frame, node, product_of(frame.schedule, node), goal, epilogue, extra)
     return name, f"tiles of {name}: {told}"
-
-
-def is_shared(frame: Frame, node: Node) -> bool:
-    """Whether threads share a product."""
-    product, times = product_of(frame.schedule, node), math.prod(node.shape[:-2])
-    return len(parts_of(frame, product)) > 1 if times == 1 else _is_large(frame, product, times)
 
 
 def parts_of(frame: Frame, product: Product) -> list[Part]:

@@ -109,10 +109,10 @@ to be done, by which thread; and a number that tells it more.
 """
 
 
-def given(names: Iterable[str], first: int = 0) -> list[str]:
+def given(names: Iterable[str]) -> list[str]:
     """The lines that read a function's pointers, from the first on."""
     lines = []
-    for k, name in enumerate(names, first):
+    for k, name in enumerate(names):
         lines.append(f"  {name}.at = getelementptr inbounds ptr, ptr %args, i64 {k}")
         lines.append(f"  {name} = load ptr, ptr {name}.at, align 8")
     return lines
