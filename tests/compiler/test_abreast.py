@@ -185,10 +185,12 @@ def test_kernels_of_one_form_are_the_same_code(monkeypatch: pytest.MonkeyPatch) 
     form, probes = kernels.form, {}
     alike = 0
 
-    def watched(schedule: Any, kernel: Any, aliases: Any) -> Any:
+    def watched(schedule: Any, kernel: Any, aliases: Any, measured: bool = False) -> Any:
         nonlocal alike
-        key, nodes = form(schedule, kernel, aliases)
+        key, nodes = form(schedule, kernel, aliases, measured)
         writer = kernels.probe(schedule, kernel, aliases, host())
+        if measured:
+            writer = kernels.write(writer, kernel, measured=True)
         found = writer.text(), [nodes.index(node) for node in writer.pointers]
         alike += key in probes
         assert probes.setdefault(key, found) == found
@@ -212,3 +214,31 @@ def test_kernels_of_one_form_are_the_same_code(monkeypatch: pytest.MonkeyPatch) 
     assert entry.entries[0].program.text
     assert alike > 20
     assert len(probes) > 20
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_updates_of_any_length_are_one_kernel(dtype: str) -> None:
+    rng = np.random.default_rng(1)
+    shapes = [(64,), (3, 64), (16, 8), (27,), (5, 5)]
+    starts = [rng.normal(size=shape).astype(dtype) for shape in shapes]
+
+    def trained(parameters: list[Any]) -> tuple[list[bytes], Any]:
+        optimizer = bl.optim.Adam(parameters, lr=0.01)
+
+        def step() -> Any:
+            loss = sum((p * p * 0.5).sum() for p in parameters)
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            return loss
+
+        entry = bl.compile(step)
+        entry.repeat(3)
+        return [p.data.tobytes() for p in parameters], entry.entries[0].program
+
+    together, program = trained([bl.Parameter(x) for x in starts])
+    alone = [trained([bl.Parameter(x)])[0][0] for x in starts]
+    assert together == alone
+    notes = [note for note in program.notes if "udiv exact" in note.text]
+    assert {note.nodes[0].shape for note in notes} == set(shapes[:3])
+    assert len({note.name for note in notes}) == 1

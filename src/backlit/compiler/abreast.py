@@ -83,10 +83,11 @@ class _Loop:
 
     def _arranged(self, whole: int) -> tuple[int, int]:
         """How many of the whole vectors a loop takes, and how many in each of its turns; 0 where there is no loop."""
-        cost = self._cost()
-        if whole < 2 or whole * cost <= _STRAIGHT:
+        cost, fold = self._cost(), self.inner.fold
+        is_brief = fold is not None and fold.brief
+        if whole < 2 or (whole * cost <= _STRAIGHT and not is_brief):
             return 0, 0
-        most = min(self._several(cost), whole)
+        most = 1 if is_brief else min(self._several(cost), whole)
         several = max(n for n in range(1, most + 1) if whole % n == 0)
         if 2 * several <= most:
             several = most
@@ -112,7 +113,9 @@ class _Loop:
         if rest and whole:
             before = w.let(f"icmp ult i64 {end}, {whole}")
             end = w.let(f"select i1 {before}, i64 {end}, i64 {whole}")
-        if whole:
+        if turns.first == "0":  # there is something to do
+            self._looped(turns.first, end, several, [])
+        elif whole:
             loop, after = w.label("vectors"), w.label("rest")
             w.put(f"  br i1 {w.let(f'icmp ult i64 {turns.first}, {end}')}, label %{loop}, label %{after}")
             w.begin(loop)
@@ -176,25 +179,36 @@ class _Loop:
 
     def folded(self, fold: Fold) -> str:
         """All turns, and one number of what they are folded into: by pairs of vectors, and then by halves of one."""
-        w, kind = self.w, self.type(fold.kind)
+        w = self.w
         totals = self.all([f"splat ({fold.kind} {fold.nothing})"] * _LATENCY)
         while len(totals) > 1:
             pairs = [self._joined(fold, *totals[k : k + 2]) for k in range(0, len(totals) - 1, 2)]
             totals = pairs + totals[len(totals) - len(totals) % 2 :]
-        (total,) = totals
-        half = self.lanes // 2
-        while half:
-            lanes = ", ".join(f"i32 {k + half if k < half else 0}" for k in range(self.lanes))
-            upper = w.let(f"shufflevector {kind} {total}, {kind} poison, {self.type('i32')} <{lanes}>")
-            total = self._joined(fold, total, upper)
-            half //= 2
-        total = w.let(f"extractelement {kind} {total}, i64 0")
+        total = self._of_bits(totals[0]) if fold.kind == "i1" else self._of_lanes(fold, totals[0])
         if fold.start == fold.nothing:
             return total
         names = {fold.now: fold.start, fold.term: total}
         for name, words in self.inner.joining:
             names[name] = w.let("".join(names.get(word, word) for word in words))
         return names[fold.following]
+
+    def _of_lanes(self, fold: Fold, total: str) -> str:
+        """What the lanes of a vector are folded into, by halves."""
+        w, kind, half = self.w, self.type(fold.kind), self.lanes // 2
+        while half:
+            lanes = ", ".join(f"i32 {k + half if k < half else 0}" for k in range(self.lanes))
+            upper = w.let(f"shufflevector {kind} {total}, {kind} poison, {self.type('i32')} <{lanes}>")
+            total = self._joined(fold, total, upper)
+            half //= 2
+        return w.let(f"extractelement {kind} {total}, i64 0")
+
+    def _of_bits(self, total: str) -> str:
+        """The same where lanes are truths: CPUs have them as the bits of one number."""
+        bits = f"i{self.lanes}"
+        number = self.w.let(f"bitcast {self.type('i1')} {total} to {bits}")
+        if self.inner.joining[-1][1][0] == "or":
+            return self.w.let(f"icmp ne {bits} {number}, 0")
+        return self.w.let(f"icmp eq {bits} {number}, -1")
 
     def _joined(self, fold: Fold, a: str, b: str) -> str:
         vector = _Vector(self, _Steps(self, "0"), 0, self.lanes)

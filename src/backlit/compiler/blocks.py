@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Sequence
+from typing import Any
 
 from backlit.compiler import kernels, products, straight, tape, team, turns
 from backlit.compiler.followed import TileWriter, follower
 from backlit.compiler.frame import ARENA, STATUS, Frame, Place, leaf, output
 from backlit.compiler.gemm import Epilogue, columns_of, keeps_whole
+from backlit.compiler.inner import TOGETHER
 from backlit.compiler.ir import Body, Node
 from backlit.compiler.memory import LINE
 from backlit.compiler.module import Block, KernelNote, Module
@@ -115,6 +117,7 @@ class _Writer:
         self.followers: dict[Node, tuple[Callable[[int], TileWriter], list[int]]] = {}
         self.copies: list[tuple[Place | None, Place, Node]] = []
         self.checked: set[tuple[Node, int]] = set()
+        self.measured: set[Node] = set()  # the first nodes of kernels that are told how long they are
         self.spread: set[Node] = set()  # what several threads wrote: most of it lies in the cache of another core
 
     def write(self) -> Block:
@@ -124,6 +127,7 @@ class _Writer:
         kernels = self.schedule.kernels
         reads = self._last_reads(kernels)
         self._place_outputs(kernels, reads)
+        self._compare_lengths(kernels)
         last = self._last_uses(kernels, reads)
         freed: dict[int, list[Node]] = {}
         for node, k in last.items():
@@ -323,19 +327,36 @@ class _Writer:
     def _loops(self, kernel: Kernel) -> None:
         frame, target = self.frame, self.frame.module.target
         cuts = frame.module.cuts and kernel.kind in ("elementwise", "reduce") and self._cycles(kernel) >= team.LARGE
-        form, nodes = kernels.form(self.schedule, kernel, self.aliases)
+        measured = not cuts and kernel.nodes[0] in self.measured
+        form, nodes = kernels.form(self.schedule, kernel, self.aliases, measured)
         known = frame.module.writers
         if (form, cuts) not in known:
             probe = kernels.probe(self.schedule, kernel, self.aliases, target)
-            writer = kernels.write(probe, kernel, cuts)
+            writer = kernels.write(probe, kernel, cuts, measured)
             frame.module.take(writer)
             known[form, cuts] = writer, writer.text(), [nodes.index(node) for node in probe.pointers]
         writer, text, places = known[form, cuts]
         name = frame.module.add(text, "k")
         if writer.turns:
             self.spread.update(kernel.nodes)
-        frame.call(name, [frame.pointers[nodes[place]] for place in places], writer.parts)
+        pointers = [frame.pointers[nodes[place]] for place in places]
+        if measured:
+            first = kernel.nodes[0]
+            pointers.append(frame.pointers[first].moved(first.size * first.dtype.itemsize))
+        frame.call(name, pointers, writer.parts)
         frame.module.notes.append(KernelNote(name, kernel.kind, kernel.nodes, text, "", frame.stem))
+
+    def _compare_lengths(self, found: Sequence[Kernel]) -> None:
+        """Find kernels that are one but for how long they are, and can be told: what updates parameters often is."""
+        alike: dict[Any, list[Node]] = {}
+        for kernel in found:
+            is_update = kernel.product is None and any(node in self.aliases for node in kernel.nodes)
+            if is_update and not kernel.nodes[0].size % TOGETHER and kernels.is_along_one_axis(self.schedule, kernel):
+                form, _ = kernels.form(self.schedule, kernel, self.aliases, measured=True)
+                alike.setdefault(form, []).append(kernel.nodes[0])
+        for nodes in alike.values():
+            if len({node.size for node in nodes}) > 1:
+                self.measured.update(nodes)
 
     def _cycles(self, kernel: Kernel) -> float:
         """About how long a kernel takes one thread: what it computes, and what it waits for."""

@@ -47,13 +47,14 @@ def through(w: Writer, loops: Sequence[tuple[str, int]], kind: str, start: str, 
 @dataclass
 class AnyOrder:
     """A step that may be taken in any order: what each turn computes by itself, and how it is taken up. nothing: what
-    is taken up without a trace.
+    is taken up without a trace. brief: see `inner.Fold`.
     """
 
     writer: Writer
     term: Callable[[], str]
     join: Callable[[str, str], str]
     nothing: str
+    brief: bool = False
 
     def __call__(self, now: str) -> str:
         self.name = self.term()
@@ -62,7 +63,8 @@ class AnyOrder:
 
     def fold(self, kind: str, start: str, now: str, result: str) -> Fold:
         """What `inner` is told of the step that was just written."""
-        return Fold(kind, start, self.nothing, now, self.name, result, len(self.writer.lines) - self.mark)
+        lines = len(self.writer.lines) - self.mark
+        return Fold(kind, start, self.nothing, now, self.name, result, lines, self.brief)
 
 
 def start(function: str, x: Node) -> str:

@@ -33,7 +33,7 @@ Form = dict[str, int]
 class Fold:
     """A value that is carried through the turns by what is associative: its type, what it is at first, what changes
     nothing; its name within a turn, the name of what is taken up, and that of what it is after it. lines: how many of
-    the last instructions of a turn take it up.
+    the last instructions of a turn take it up. brief: whether little code is worth more than little time.
     """
 
     kind: str
@@ -43,12 +43,13 @@ class Fold:
     term: str
     following: str
     lines: int
+    brief: bool = False
 
 
 @dataclass
 class Turns:
     """Turns of a loop: `count` of them, of which those from `first` to `end` are to be taken. Where these are known
-    only later, both are multiples of TOGETHER, or `end` is `count`.
+    only later, both are multiples of TOGETHER, or `end` is `count`; if only `end` is, it is such a multiple, and not 0.
     """
 
     counter: str

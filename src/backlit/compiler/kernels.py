@@ -35,10 +35,13 @@ def _elementwise(w: Writer, kernel: Kernel) -> Plan:
     return plan
 
 
-def form(schedule: Schedule, kernel: Kernel, aliases: dict[Node, Node]) -> tuple[Any, list[Node]]:
+def form(
+    schedule: Schedule, kernel: Kernel, aliases: dict[Node, Node], measured: bool = False
+) -> tuple[Any, list[Node]]:
     """What decides the code of a kernel, and the nodes that it speaks of, by number.
 
-    Of two kernels of one form one needs to be written.
+    Of two kernels of one form one needs to be written. measured: of a kernel that `is_along_one_axis`, and finds out
+    itself how long that is.
     """
     nodes = list(kernel.nodes)
     number = {node: k for k, node in enumerate(nodes)}
@@ -50,15 +53,33 @@ def form(schedule: Schedule, kernel: Kernel, aliases: dict[Node, Node]) -> tuple
             nodes.append(node)
         return number[node]
 
-    told: list[Any] = [kernel.kind, kernel.domain, own]
+    told: list[Any] = [kernel.kind, measured or kernel.domain, own]
     for k, node in enumerate(nodes):  # more come to stand behind it
         if k < own or not (node in schedule.kept or node.kind in LEAVES):
-            told += [node.kind, node.attrs, *map(number_of, node.args)]
+            attrs = () if measured and node.kind == "view" else node.attrs
+            told += [node.kind, attrs, *map(number_of, node.args)]
         elif node.kind == "constant" and not node.shape:
             told.append(node.attrs)
         alias = aliases.get(node)
-        told += [node.shape, node.dtype, alias and number_of(alias)]
+        told += [node.size == 1 if measured else node.shape, node.dtype, alias and number_of(alias)]
     return tuple(told), nodes
+
+
+def is_along_one_axis(schedule: Schedule, kernel: Kernel) -> bool:
+    """Whether a kernel is one loop, which goes through all that it reads and writes from end to end, but for single
+    numbers.
+    """
+
+    def fits(node: Node) -> bool:
+        if node.kind == "view" and node not in schedule.kept:
+            return node.args[0].size == 1
+        return node.size == 1 or node.shape == kernel.domain
+
+    plain = ("map", "view", *LEAVES)
+    inlined = schedule.inlined(kernel.nodes)
+    return kernel.kind == "elementwise" and all(
+        [*(node.kind in plain and fits(node) for node in inlined), *map(fits, kernel.reads)]
+    )
 
 
 def probe(schedule: Schedule, kernel: Kernel, aliases: dict[Node, Node], target: Target) -> Writer:
@@ -69,12 +90,15 @@ def probe(schedule: Schedule, kernel: Kernel, aliases: dict[Node, Node], target:
     return writer
 
 
-def write(seen: Writer, kernel: Kernel, cuts: bool = False) -> Writer:
+def write(seen: Writer, kernel: Kernel, cuts: bool = False, measured: bool = False) -> Writer:
     """A kernel of which the probe has been seen: with loops merged, and on vectors.
 
     cuts: if it can, the kernel computes a part only: of `turns` turns of its outermost loop, those from %lo to %hi.
+    measured: its last pointer leads to where its first node ends, and says how long its one loop is.
     """
     writer = Writer(seen.schedule, seen.target)
+    if measured:
+        writer.measured, writer.extra = kernel.nodes[0], ["%last"]
     writer.aliases = seen.aliases
     writer.accesses, writer.apart, writer.cuts = seen.accesses, seen.apart, cuts
     _BODIES[kernel.kind](writer, kernel)(lambda loops: merged(writer, loops))
@@ -90,7 +114,7 @@ def check(schedule: Schedule, positions: Node, length: int, code: int, target: T
         at = w.let(f"add i64 {w.element(positions, index)}, {length}")
         return w.let(f"icmp uge i64 {at}, {2 * length}")
 
-    step = AnyOrder(w, outside, lambda now, bad: w.let(f"or i1 {now}, {bad}"), "false")
+    step = AnyOrder(w, outside, lambda now, bad: w.let(f"or i1 {now}, {bad}"), "false", brief=True)
     found = through(w, loops, "i1", "false", step)
     old = w.let("load i64, ptr %status")
     w.put(f"  store i64 {w.let(f'select i1 {found}, i64 {code}, i64 {old}')}, ptr %status")

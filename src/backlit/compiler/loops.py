@@ -12,7 +12,7 @@ from typing import Any
 from backlit.compiler import abreast, team
 from backlit.compiler.inner import TOGETHER, Fold, Inner, NotVectors, Turns
 from backlit.compiler.ir import INT64, Node
-from backlit.compiler.scalars import AS_WRITTEN, MANY, TWICE, Blocks, apply, bounds, given, literal, stored
+from backlit.compiler.scalars import AS_WRITTEN, MANY, TWICE, Blocks, apply, bounds, given, literal, stored, until
 from backlit.compiler.schedule import Schedule, row_major
 from backlit.compiler.target import Target
 from backlit.core.numbers import Shape
@@ -56,6 +56,7 @@ class Writer(Blocks):
         self.apart: set[str] = set()  # counters used as numbers, which cannot be merged with others
         self.cuts = False  # whether threads may share the outermost loop, which then runs from %lo to %hi only
         self.turns, self.together = 0, 1  # if so: how many turns it has in all, and of how many a part is a multiple
+        self.measured: Node | None = None  # given: the outermost loop runs up to %end, where this array ends
         self.plain = False  # whether loops stay as they are: one number in each turn
         self.attributes = AS_WRITTEN
 
@@ -70,6 +71,8 @@ class Writer(Blocks):
         if self.cuts and counters and counters[0][1] > 1:
             self.turns = counters[0][1]
             self.loop(counters, body, "%lo", "%hi")
+        elif self.measured is not None:
+            self.loop(counters, body, "0", "%end")
         else:
             self.loop(counters, body)
 
@@ -110,7 +113,7 @@ class Writer(Blocks):
         written, now = self.lines[mark:], self.block
         try:
             inner = Inner(turns, body, fold)
-            if turns.end == "%hi":
+            if turns.end:
                 self.together = TOGETHER
             del self.lines[mark:]
             self.block, self._memo = before, {}
@@ -251,6 +254,8 @@ class Writer(Blocks):
         begin = given([*self.pointers.values(), *self.extra])
         if self.turns:
             begin += bounds(self.turns, self.step)
+        if self.measured is not None:
+            begin += until(self.pointer(self.measured), self.extra[0], self.measured.dtype.itemsize)
         return self.work(begin, self.attributes, self.often)
 
     @property

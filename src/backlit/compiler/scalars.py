@@ -125,6 +125,13 @@ def bounds(turns: int, step: int) -> list[str]:
     return [*lines, f"  %hi = select i1 %is.within, i64 %beyond, i64 {turns}"]
 
 
+def until(begin: str, end: str, itemsize: int) -> list[str]:
+    """The lines that say how many elements there are from one pointer to another."""
+    lines = [f"  {name}.number = ptrtoint ptr {name} to i64" for name in (begin, end)]
+    lines.append(f"  %bytes = sub i64 {end}.number, {begin}.number")
+    return [*lines, f"  %end = udiv exact i64 %bytes, {itemsize}"]
+
+
 _CALL = re.compile(r" = call .*?(@bl\.[\w.]+)\(")
 _CALLING = re.compile(_CALL.pattern + ".*")  # up to the end of the line
 
