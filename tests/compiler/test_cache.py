@@ -260,6 +260,38 @@ def test_what_programs_share_is_compiled_once(kept: Cache, monkeypatch: pytest.M
     assert kept.common.entries() == []
 
 
+def rarely_logarithms(x: Any) -> Any:
+    y = x @ x.T
+    for _ in range(3):
+        y = y @ y * 0.01
+    return bl.log(bl.abs(y[0]) + 1.0), y
+
+
+def test_functions_that_are_seldom_needed_are_compiled_once(kept: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jit, "_found", {})
+    x = np.random.default_rng(0).normal(size=(64, 64))
+
+    def names(function: Any) -> list[str]:
+        seen: list[str] = []
+        with monkeypatch.context() as patched:
+            has = jit._Common.has
+
+            def spy(self: Any, unit: Any) -> bool:
+                found = has(self, unit)
+                if unit.is_common and not found:
+                    seen.extend(unit.functions)
+                return found
+
+            patched.setattr(jit._Common, "has", spy)
+            found = bl.compile(function)(x)
+        for ours, wanted in zip(found, function(bl.asarray(x)), strict=True):
+            np.testing.assert_allclose(ours.data, wanted.data, rtol=1e-9)
+        return [name for name in seen if name.startswith("math.log.")]
+
+    assert len(names(rarely_logarithms)) == 1
+    assert names(lambda x: (rarely_logarithms(x)[0] * 2.0, x + 1.0)) == []
+
+
 def test_what_programs_share_is_found_on_disk(kept: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jit, "_found", {})
     count = sum(unit.is_common for unit in compiled_units(product, monkeypatch))

@@ -16,7 +16,7 @@ from backlit.compiler.memory import LINE
 from backlit.compiler.module import Block, KernelNote, Module
 from backlit.compiler.positions import Check, check_now, spread_from
 from backlit.compiler.scalars import COST, Code, given
-from backlit.compiler.schedule import LEAVES, Kernel, Schedule, topological
+from backlit.compiler.schedule import LEAVES, Kernel, Schedule, topological, work
 from backlit.compiler.straight import Straight, is_small
 
 NEAR = 1 << 16
@@ -27,6 +27,8 @@ FAR = 8
 """About how many bytes come in a cycle from memory, or from the cache of another core."""
 ACROSS = 16
 """Cycles that it takes to combine the lanes of one vector."""
+RARE = 200
+"""Where less than such a part of the work is done, little code is worth more than little time."""
 
 
 _TOLD = "one straight line of code"
@@ -117,6 +119,7 @@ class _Writer:
         self.followers: dict[Node, tuple[Callable[[int], TileWriter], list[int]]] = {}
         self.copies: list[tuple[Place | None, Place, Node]] = []
         self.checked: set[tuple[Node, int]] = set()
+        self.work = work(frame.schedule.order)
         self.measured: set[Node] = set()  # the first nodes of kernels that are told how long they are
         self.spread: set[Node] = set()  # what several threads wrote: most of it lies in the cache of another core
 
@@ -328,14 +331,16 @@ class _Writer:
         frame, target = self.frame, self.frame.module.target
         cuts = frame.module.cuts and kernel.kind in ("elementwise", "reduce") and self._cycles(kernel) >= team.LARGE
         measured = not cuts and kernel.nodes[0] in self.measured
+        is_rare = work(self.schedule.inlined(kernel.nodes)) * RARE < self.work
         form, nodes = kernels.form(self.schedule, kernel, self.aliases, measured)
-        known = frame.module.writers
-        if (form, cuts) not in known:
+        known, key = frame.module.writers, (form, cuts, is_rare)
+        if key not in known:
             probe = kernels.probe(self.schedule, kernel, self.aliases, target)
             writer = kernels.write(probe, kernel, cuts, measured)
+            writer.is_rare = is_rare
             frame.module.take(writer)
-            known[form, cuts] = writer, writer.text(), [nodes.index(node) for node in probe.pointers]
-        writer, text, places = known[form, cuts]
+            known[key] = writer, writer.text(), [nodes.index(node) for node in probe.pointers]
+        writer, text, places = known[key]
         name = frame.module.add(text, "k")
         if writer.turns:
             self.spread.update(kernel.nodes)

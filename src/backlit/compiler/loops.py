@@ -12,7 +12,7 @@ from typing import Any
 from backlit.compiler import abreast, team
 from backlit.compiler.inner import TOGETHER, Fold, Inner, NotVectors, Turns
 from backlit.compiler.ir import INT64, Node
-from backlit.compiler.scalars import AS_WRITTEN, MANY, TWICE, Blocks, apply, bounds, given, literal, stored, until
+from backlit.compiler.scalars import AS_WRITTEN, MANY, ONCE, TWICE, Blocks, apply, bounds, given, literal, stored, until
 from backlit.compiler.schedule import Schedule, row_major
 from backlit.compiler.target import Target
 from backlit.core.numbers import Shape
@@ -58,6 +58,7 @@ class Writer(Blocks):
         self.turns, self.together = 0, 1  # if so: how many turns it has in all, and of how many a part is a multiple
         self.measured: Node | None = None  # given: the outermost loop runs up to %end, where this array ends
         self.plain = False  # whether loops stay as they are: one number in each turn
+        self.is_rare = False  # whether next to no time is spent here
         self.attributes = AS_WRITTEN
 
     # -- blocks -------------------------------------------------------------------------------------------------
@@ -261,7 +262,7 @@ class Writer(Blocks):
     @property
     def often(self) -> int:
         """See `Code.function`."""
-        return MANY if self._labels else TWICE
+        return ONCE if self.is_rare else MANY if self._labels else TWICE
 
     @property
     def step(self) -> int:

@@ -10,13 +10,14 @@ from typing import Any
 from backlit.compiler import vector_math
 from backlit.compiler.ir import Node
 from backlit.compiler.positions import Check
-from backlit.compiler.scalars import AS_WRITTEN, CALLING, COMMON, LATE, STRAIGHT, Code
+from backlit.compiler.scalars import APART, AS_WRITTEN, CALLING, COMMON, LATE, STRAIGHT, Code
 from backlit.compiler.target import Target
 
 PORTION = 16_000
 """So many characters of kernels are handed over at a time, to be compiled while the rest is written."""
-_NAMES = re.compile(r"@(?!bl\.|llvm\.)[\w.$]+")
+_NAMES = re.compile(r"@(?!bl\.|math\.|llvm\.)[\w.$]+")
 _MATH = re.compile(r"@bl\.[\w.]+")
+_CALLED = re.compile(rf"@{re.escape(APART)}[\w.]+")
 
 
 @dataclass
@@ -66,6 +67,7 @@ class Module:
         self.checks: list[Check] = []
         self.writers: dict[Any, Any] = {}  # those of kernels, by their form
         self._kernels: dict[str, str] = {}
+        self._apart: dict[str, str] = {}  # functions of `vector_math` that are called: how they are declared
         self._count = 0
         self._ahead = ahead
         self._portion: list[str] = []
@@ -82,18 +84,20 @@ class Module:
             self._append(text.replace("@NAME", f"@{found}"))
         return found
 
-    def share(self, name: str, text: str) -> None:
+    def share(self, name: str, text: str, math: Sequence[tuple[str, str]] = ()) -> None:
         """A function under a name of its own, by which several kernels call it, of this program or (see
-        `scalars.COMMON`) of any.
+        `scalars.COMMON`) of any. math: which functions of `vector_math` it calls.
         """
         if name not in self._kernels:
             self._kernels[name] = name
             self.functions.append(text)
             if self._ahead is not None and name.startswith(COMMON):
-                self._ahead(self.text([text], []))
+                self._ahead(self.text([text], math))
 
     def _append(self, text: str) -> None:
         self.functions.append(text)
+        for name in sorted(set(_CALLED.findall(text))):
+            self._set_apart(name)
         is_kernel = f" {AS_WRITTEN} {{\n" in text
         if self._ahead is None or not is_kernel or len(set(_NAMES.findall(text))) > 1:
             return
@@ -101,9 +105,18 @@ class Module:
             return
         self._portion.append(text)
         if sum(map(len, self._portion)) >= PORTION:
-            mentioned = set(_MATH.findall("".join(self._portion)))
-            self._ahead(self.text(self._portion, [m for m in self.math if vector_math.symbol(*m) in mentioned]))
+            whole = "".join(self._portion)
+            mentioned, apart = set(_MATH.findall(whole)), sorted(set(_CALLED.findall(whole)))
+            functions = [*(self._apart[name] for name in apart), *self._portion]
+            self._ahead(self.text(functions, [m for m in self.math if vector_math.symbol(*m) in mentioned]))
             self._portion = []
+
+    def _set_apart(self, name: str) -> None:
+        """See to it that a function of `vector_math` is there which is not written out where it is called."""
+        if name not in self._apart:
+            (function,) = [m for m in self.math if vector_math.symbol(*m) == name.replace(f"@{APART}", "@bl.")]
+            self._apart[name], text = vector_math.apart(*function, name, AS_WRITTEN)
+            self.share(name.removeprefix("@"), text, [function])
 
     def text(self, functions: Sequence[str], math: Iterable[tuple[str, str]]) -> str:
         """Functions as a module, with what they need. math: which functions of `vector_math`."""

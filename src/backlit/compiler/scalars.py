@@ -98,8 +98,8 @@ of straight lines of code, which are so nearly; and of those that only call othe
 """
 
 
-PLAYS = "bl_"
-COMMON = ("product.", PLAYS)
+PLAYS, APART = "bl_", "math."
+COMMON = ("product.", APART, PLAYS)
 """How names of functions begin that depend on no program: each is compiled once, for all that call it."""
 
 
@@ -134,10 +134,13 @@ def until(begin: str, end: str, itemsize: int) -> list[str]:
 
 _CALL = re.compile(r" = call .*?(@bl\.[\w.]+)\(")
 _CALLING = re.compile(_CALL.pattern + ".*")  # up to the end of the line
+_APART = re.compile(r"@bl\.([\w.]+)(\(.*\)) noinline")
 
 
-MANY, TWICE = 16, 2
-"""A function called so often is not written out each time: among loops, and in lines that are run once."""
+MANY, TWICE, ONCE = 16, 2, 1
+"""A function called so often is not written out each time: among loops, in lines that are run once, and where next to
+no time is spent.
+"""
 
 
 class Code:
@@ -168,13 +171,16 @@ class Code:
 
     def function(self, parameters: str, attributes: str = LATE, often: int = MANY, begin: Sequence[str] = ()) -> str:
         """The instructions as a function of this module alone, whose name is written @NAME. often: what it calls so
-        many times is not written out each time, which would be thousands of instructions at once, and slow to compile.
+        many times is not written out each time, which would be thousands of instructions at once, and slow to compile;
+        kernels then call what they have in common with those of other programs.
         """
         body = "\n".join([*begin, *self.lines])
         calls = Counter(_CALL.findall(body)) if "@bl." in body else {}
         spared = {called for called, count in calls.items() if count >= often}
         if spared:
             body = _CALLING.sub(lambda found: found[0] + " noinline" * (found[1] in spared), body)
+        if spared and attributes == AS_WRITTEN:
+            body = _APART.sub(rf"@{APART}\1\2", body)
         return f"define internal void @NAME({parameters}) {attributes} {{\nentry:\n{body}\n  ret void\n}}\n"
 
     def call(self, intrinsic: str, kind: str, *args: str) -> str:

@@ -146,6 +146,21 @@ def symbol(name: str, type: str) -> str:
     return f"@bl.{name}.{f'v{lanes}' if lanes else ''}{_SUFFIX.get(element, element)}"
 
 
+def apart(name: str, type: str, called: str, attributes: str) -> tuple[str, str]:
+    """The declaration and the definition of a function that is `called` so, and calls this one.
+
+    >>> apart("tanh", "float", "@math.tanh.f32", "#1")[0]
+    'declare float @math.tanh.f32(float)'
+    """
+    types, names = [type] * arity(name), ["%x", "%y"]
+    given = ", ".join(f"{each} {name}" for each, name in zip(types, names, strict=False))
+    body = f"  %value = call {type} {symbol(name, type)}({given})\n  ret {type} %value"
+    return (
+        f"declare {type} {called}({', '.join(types)})",
+        f"define internal {type} {called}({given}) {attributes} {{\nentry:\n{body}\n}}\n",
+    )
+
+
 def _parted(type: str) -> tuple[int, str]:
     """How many numbers a type has (0 for one that is no vector), and their type."""
     lanes, _, element = type.strip("<>").rpartition(" x ")
