@@ -229,9 +229,7 @@ class _Writer:
             rest = [arg for k, arg in enumerate(writer.args) if k != new.attrs[0] or arg is not old]
             return all(old not in _all_reads(self.schedule, arg) for arg in rest)
         if kernel.kind == "elementwise":
-            return all(
-                old not in self.schedule.reads(node) or old in self.schedule._aligned(node) for node in kernel.nodes
-            )
+            return all(self.schedule.reads(node).get(old, True) for node in kernel.nodes)
         if kernel.kind == "scatter":
             base, *rest = new.args
             return base is old and all(old not in _all_reads(self.schedule, x) for x in rest)

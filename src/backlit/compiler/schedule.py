@@ -83,7 +83,7 @@ class Schedule:
         self._costs: dict[Node, int] = {}
         self._alike: dict[Shape, list[int]] = {}  # the numbers of elementwise kernels, by shape
         self._addresses: dict[Node, Address | None] = {}  # what follows from what is kept, once that is known
-        self._reads: dict[Node, tuple[Node, ...]] = {}
+        self._walked: dict[Node, tuple[dict[Node, bool], list[Node]]] = {}
         self._after = set(late)  # and whatever needs one of these
         for node in self.order:
             if any(arg in self._after for arg in node.args):
@@ -121,16 +121,23 @@ class Schedule:
     def keep(self, node: Node) -> None:
         """Let a node be kept after all."""
         self.kept.add(node)
-        self._forget()
+        self._forget(node)
 
     def release(self, node: Node) -> None:
         """Let a node be kept no more."""
         self.kept.discard(node)
-        self._forget()
+        self._forget(node)
 
-    def _forget(self) -> None:
-        self._addresses.clear()
-        self._reads.clear()
+    def _forget(self, node: Node) -> None:
+        """What followed from a node's being kept, or from its not being so."""
+        stack, seen = [node], {node}
+        while stack:
+            x = stack.pop()
+            self._addresses.pop(x, None)
+            self._walked.pop(x, None)
+            if x is node or x not in self.kept:
+                stack += [user for user in self.users[x] if user not in seen]
+                seen.update(self.users[x])
 
     def _keep_arguments(self, node: Node) -> None:
         """Some kinds read their arguments from memory."""
@@ -166,7 +173,7 @@ class Schedule:
             is_shared = is_shared or len(self.users[node]) > 1
         if node.kind != "map" or node.dtype.kind != "f" or not is_shared:
             return
-        found = {x.attrs[0] for x in self.inlined([node]) if x.kind == "map"}
+        found = {x.attrs[0] for x in self._walk_anew(node)[1] if x.kind == "map"}
         if "multiply" in found and not found.isdisjoint(("add", "subtract")):
             self.kept.add(node)
 
@@ -268,13 +275,12 @@ class Schedule:
         return kernels
 
     def _home(
-        self, node: Node, reads: Sequence[Node], kernels: list[Kernel], place: dict[Node, int], filled: dict[int, int]
+        self, node: Node, reads: Mapping[Node, bool], kernels: list[Kernel], place: dict[Node, int], filled: dict[int, int]
     ) -> int | None:
         """The number of a kernel in whose loops a node can be computed: where what it reads is computed, if it can be
         there, or else a late one. It reads something that the node reads too: loops with nothing in common stay apart,
         since many of them are the same code.
         """
-        aligned = self._aligned(node)
         products = {r for r in reads if r.kind == "matmul"}
         shared = {r for r in reads if r.size > 1}
 
@@ -286,7 +292,7 @@ class Schedule:
             if node.size > _FEW and shared.isdisjoint(kernel.reads) and shared.isdisjoint(kernel.nodes):
                 return False
             return filled[k] < _FULL and all(
-                r.kind in LEAVES or not r.size or place[r] < k or (place[r] == k and r in aligned) for r in reads
+                r.kind in LEAVES or not r.size or place[r] < k or (place[r] == k and reads[r]) for r in reads
             )
 
         first = max((place[r] for r in reads if r in place), default=-1)
@@ -360,56 +366,42 @@ class Schedule:
             read.update((x, max(rank, read.get(x, rank))) for x in reads[k])
         self.kernels = [self.kernels[k] for k in sorted(range(len(ranks)), key=ranks.__getitem__)]
 
-    def reads(self, node: Node) -> tuple[Node, ...]:
-        """The kept nodes and leaves that computing a kept node loads."""
-        if node not in self._reads:
-            self._reads[node] = tuple(self._read_by(node))
-        return self._reads[node]
+    def reads(self, node: Node) -> Mapping[Node, bool]:
+        """The kept nodes and leaves that computing a kept node loads; of each, whether it loads of it but the element
+        at the very place that it computes.
+        """
+        return self._walk(node)[0]
 
-    def _read_by(self, node: Node) -> dict[Node, None]:
-        found: dict[Node, None] = {}
-        stack = list(node.args)
-        seen: set[Node] = set()
-        while stack:
-            x = stack.pop()
-            if x in seen:
-                continue
-            seen.add(x)
-            if x in self.kept or x.kind in LEAVES:
-                if x.kind != "constant" or x.shape:
-                    found[x] = None
-            else:
-                stack.extend(x.args)
+    def inlined(self, nodes: Sequence[Node]) -> list[Node]:
+        """All that is computed in the loops of these nodes, themselves and what is not kept."""
+        if len(nodes) == 1:
+            return self._walk(nodes[0])[1]
+        return list(dict.fromkeys(x for node in reversed(nodes) for x in self._walk(node)[1]))
+
+    def _walk(self, node: Node) -> tuple[dict[Node, bool], list[Node]]:
+        """What computing a node loads, as `reads` tells it, and what it computes, itself the first."""
+        found = self._walked.get(node)
+        if found is None:
+            found = self._walked[node] = self._walk_anew(node)
         return found
 
-    def inlined(self, nodes: Iterable[Node]) -> list[Node]:
-        """All that is computed in the loops of these nodes, themselves and what is not kept."""
-        found: dict[Node, None] = {}
-        stack = list(nodes)
-        while stack:
-            x = stack.pop()
-            if x in found:
-                continue
-            found[x] = None
-            stack += [a for a in x.args if a not in self.kept and a.kind not in LEAVES]
-        return list(found)
-
-    def _aligned(self, node: Node) -> set[Node]:
-        """Of what computing a node reads, what it reads at the very place that it computes, and nowhere else."""
-        aligned: set[Node] = set()
-        elsewhere: set[Node] = set()
+    def _walk_anew(self, node: Node) -> tuple[dict[Node, bool], list[Node]]:
+        kept, loaded, inside = self.kept, {}, {node: None}
         stack = [(arg, node.kind == "map") for arg in node.args]
-        seen: set[tuple[Node, bool]] = set()
+        seen = set()
         while stack:
-            x, here = stack.pop()
-            if (x, here) in seen:
+            at = x, here = stack.pop()
+            if at in seen:
                 continue
-            seen.add((x, here))
-            if x in self.kept or x.kind in LEAVES:
-                (aligned if here else elsewhere).add(x)
+            seen.add(at)
+            if x in kept or x.kind in LEAVES:
+                if x.kind != "constant" or x.shape:
+                    loaded[x] = here and loaded.get(x, True)
             else:
-                stack.extend((arg, here and x.kind == "map") for arg in x.args)
-        return aligned - elsewhere
+                inside[x] = None
+                here = here and x.kind == "map"
+                stack += [(arg, here) for arg in x.args]
+        return loaded, list(inside)
 
 
 def _moved(node: Node) -> Node:
