@@ -23,12 +23,13 @@ def finish(module: Module, inputs: Sequence[Node], outputs: Sequence[Node]) -> t
     Its entry is `@main(ptr %table, i64 %count)`; the table holds the arena, pointers to inputs, to constants, and to
     outputs, and to an i64 that is 0 afterwards, or, if one of the module's `checks` failed, its number, counted from 1.
     """
-    order = topological(outputs) if len(inputs) + len(outputs) > WIDE else []
-    found = tape.of(order, outputs) if order and not is_small(order) else None
+    order = topological(outputs)
+    is_wide = len(inputs) + len(outputs) > WIDE
+    found = tape.of(order, outputs) if is_wide and not is_small(order) else None
     if found is not None:
         body, constants, arena = _tape_main(module, found, inputs, order)
     else:
-        body, constants, arena = _main(module, inputs, outputs)
+        body, constants, arena = _main(module, order, inputs, outputs)
     if module.plays:
         module.functions.append(frame.definitions(module))
     if module.shares:
@@ -54,9 +55,11 @@ def _tape_main(
     return "\n".join(code.lines), constants, made.slots * tape.SLOT
 
 
-def _main(module: Module, inputs: Sequence[Node], outputs: Sequence[Node]) -> tuple[str, list[Node], int]:
+def _main(
+    module: Module, order: Sequence[Node], inputs: Sequence[Node], outputs: Sequence[Node]
+) -> tuple[str, list[Node], int]:
     """The body of `@main`: a call of the one block, with the pointers from the table."""
-    whole = block(module, outputs, {}, "main_block")
+    whole = block(module, order, outputs, {}, "main_block")
     constants = [leaf for leaf in whole.leaves if leaf.kind == "constant"]
     place = {node: 1 + k for k, node in enumerate(inputs)}
     place.update((node, 1 + len(inputs) + k) for k, node in enumerate(constants))

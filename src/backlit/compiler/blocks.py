@@ -16,7 +16,7 @@ from backlit.compiler.memory import LINE
 from backlit.compiler.module import Block, KernelNote, Module
 from backlit.compiler.positions import Check, check_now, spread_from
 from backlit.compiler.scalars import COST, Code, given
-from backlit.compiler.schedule import LEAVES, Kernel, Schedule, topological, work
+from backlit.compiler.schedule import LEAVES, Kernel, Schedule, work
 from backlit.compiler.straight import Straight, is_small
 
 NEAR = 1 << 16
@@ -35,19 +35,23 @@ _TOLD = "one straight line of code"
 
 
 def block(
-    module: Module, outputs: Sequence[Node], over: dict[int, Node], stem: str, slices: Collection[Node] = ()
+    module: Module,
+    order: Sequence[Node],
+    outputs: Sequence[Node],
+    over: dict[int, Node],
+    stem: str,
+    slices: Collection[Node] = (),
 ) -> Block:
-    """A function that computes the outputs, in each of its turns from the state that the turn before left. over: for an
-    output by its number, the input whose memory it takes over. slices: inputs that lie elsewhere in each turn, as do
+    """A function that computes the outputs, in each of its turns from the state that the turn before left. order: the
+    nodes that they need, each after its arguments. over: for an output by its number, the input whose memory it takes over. slices: inputs that lie elsewhere in each turn, as do
     outputs that take nothing over.
     """
-    order = topological(outputs)
     if is_small(order):
         return _straight(module, outputs, order, stem)
     found = tape.of(order, outputs)
     if found is not None:
         return _of_tape(module, found, order, stem)
-    schedule = Schedule(outputs, _late(order, [outputs[i] for i in over]), straight.stages(order))
+    schedule = Schedule(order, outputs, [outputs[i] for i in over], straight.stages(order))
     return _Writer(Frame(module, schedule, stem), list(outputs), over, slices).write()
 
 
@@ -90,20 +94,6 @@ def _of_tape(module: Module, made: tape.Tape, order: Sequence[Node], stem: str) 
 def _pointers(inputs: int, outputs: int) -> list[str]:
     """Names for what a block is given."""
     return ["%arena", "%status", *(f"%in{k}" for k in range(inputs)), *(f"%out{k}" for k in range(outputs))]
-
-
-def _late(order: Sequence[Node], wanted: Sequence[Node]) -> set[Node]:
-    """Of these nodes, those that nothing else needs: what overwrites a state runs when all have read it."""
-    late = {node for node in wanted if node.kind not in LEAVES}
-    users: dict[Node, list[Node]] = {node: [] for node in order}
-    for node in order:
-        for arg in node.args:
-            users[arg].append(node)
-    passes = set(late)  # nodes all of whose users are late, or are such nodes themselves
-    for node in reversed(order):
-        if node not in passes and users[node] and all(user in passes for user in users[node]):
-            passes.add(node)
-    return {node for node in late if all(user in passes for user in users[node])}
 
 
 class _Writer:

@@ -21,6 +21,8 @@ from backlit.core.numbers import Shape
 ALWAYS = frozenset({"reduce", "pick", "matmul", "scatter", "concat", "pad", "running", "loop", "part"})
 """Kinds that are computed by loops of their own."""
 LEAVES = frozenset({"input", "constant"})
+_FROM_MEMORY = frozenset({"matmul", "reshape", "reduce", "running", "gather", "loop", "scatter"})
+"""Kinds that read some of their arguments from memory."""
 _DEEP = 150  # a chain of this cost is cut, so that code stays small and the walks over it shallow
 _FULL = 1500  # loops hold no more than this, so that compiling takes time in proportion to the nodes
 _FEW = 8  # nodes of so few elements share loops with any other
@@ -64,18 +66,23 @@ class Kernel:
 
 
 class Schedule:
-    """What is kept, and the kernels in the order in which they run.
+    """What is kept, and the kernels in the order in which they run. order: the nodes that the outputs need, each after
+    its arguments.
 
-    stages: given if what stands around loops is so small that it is computed in straight lines. Then it tells of each
+    over: outputs that overwrite a state. stages: given if what stands around loops is so small that it is computed in straight lines. Then it tells of each
     node how many of the loops follow one another before it.
     """
 
     def __init__(
-        self, outputs: Sequence[Node], late: Iterable[Node] = (), stages: Mapping[Node, int] | None = None
+        self,
+        order: Sequence[Node],
+        outputs: Sequence[Node],
+        over: Iterable[Node] = (),
+        stages: Mapping[Node, int] | None = None,
     ) -> None:
-        self.order = topological(outputs)
-        self.users: dict[Node, list[Node]] = {node: [] for node in self.order}
-        for node in self.order:
+        self.order = order
+        self.users: dict[Node, list[Node]] = {node: [] for node in order}
+        for node in order:
             for arg in node.args:
                 self.users[arg].append(node)
         self.outputs = set(outputs)
@@ -84,9 +91,9 @@ class Schedule:
         self._alike: dict[Shape, list[int]] = {}  # the numbers of elementwise kernels, by shape
         self._addresses: dict[Node, Address | None] = {}  # what follows from what is kept, once that is known
         self._walked: dict[Node, tuple[dict[Node, bool], list[Node]]] = {}
-        self._after = set(late)  # and whatever needs one of these
-        for node in self.order:
-            if any(arg in self._after for arg in node.args):
+        self._after = self._late(over)  # and whatever needs one of these
+        for node in order:
+            if not self._after.isdisjoint(node.args):
                 self._after.add(node)
         if stages is not None:
             self._keep_between(stages)
@@ -95,11 +102,22 @@ class Schedule:
             self._keep()
             self.kernels = self._group()
 
+    def _late(self, over: Iterable[Node]) -> set[Node]:
+        """Of these nodes, those that nothing else needs: what overwrites a state runs when all have read it."""
+        late = {node for node in over if node.kind not in LEAVES}
+        passes = set(late)  # nodes all of whose users are late, or are such nodes themselves
+        if late:
+            for node in reversed(self.order):
+                if node not in passes and self.users[node] and passes.issuperset(self.users[node]):
+                    passes.add(node)
+        return {node for node in late if passes.issuperset(self.users[node])}
+
     # -- what is kept -------------------------------------------------------------------------------------------
 
     def _keep(self) -> None:
         for node in self.order:
-            self._keep_arguments(node)
+            if node.kind in _FROM_MEMORY:
+                self._keep_arguments(node)
             if node.kind in LEAVES:
                 self._costs[node] = 1
                 continue
@@ -140,7 +158,7 @@ class Schedule:
                 seen.update(self.users[x])
 
     def _keep_arguments(self, node: Node) -> None:
-        """Some kinds read their arguments from memory."""
+        """Arguments that are read from memory."""
         if node.kind == "matmul":
             for arg in node.args:
                 if not self._fits_product(arg):
@@ -286,12 +304,14 @@ class Schedule:
 
         def is_open(k: int) -> bool:
             kernel = kernels[k]
-            own = {r for r in kernel.reads if r.kind == "matmul"}
-            if products and own and products != own:  # each takes over the tiles of its own product
+            if filled[k] >= _FULL:
+                return False
+            own = {r for r in kernel.reads if r.kind == "matmul"} if products else ()
+            if own and products != own:  # each takes over the tiles of its own product
                 return False
             if node.size > _FEW and shared.isdisjoint(kernel.reads) and shared.isdisjoint(kernel.nodes):
                 return False
-            return filled[k] < _FULL and all(
+            return all(
                 r.kind in LEAVES or not r.size or place[r] < k or (place[r] == k and reads[r]) for r in reads
             )
 

@@ -13,7 +13,7 @@ from backlit.compiler.scalars import CALLING, Code, given, stored
 from backlit.compiler.schedule import topological
 from backlit.compiler.straight import Straight, is_small
 
-BlockOf = Callable[[Module, Sequence[Node], dict[int, Node], str, Collection[Node]], Block]
+BlockOf = Callable[[Module, Sequence[Node], Sequence[Node], dict[int, Node], str, Collection[Node]], Block]
 
 
 @dataclass
@@ -36,7 +36,7 @@ def loop(module: Module, body: Body, reverse: bool, block_of: BlockOf) -> Loop:
         return _in_registers(module, body, order, reverse)
     first = len(body.inputs) - body.slices - int(body.counter)
     slices = body.inputs[first : first + body.slices]
-    block = block_of(module, body.outputs, {k: body.inputs[k] for k in range(body.carried)}, "step", slices)
+    block = block_of(module, order, body.outputs, {k: body.inputs[k] for k in range(body.carried)}, "step", slices)
     own = [leaf for leaf in block.leaves if leaf.kind == "constant"]
     handed, moving = _handed(body, block, own, slices)
     room = in_lines(8 * (1 + len(handed)))
