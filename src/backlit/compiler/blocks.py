@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from backlit.compiler import kernels, products, straight, tape, team, turns
@@ -187,6 +187,7 @@ class _Writer:
 
     def _place_outputs(self, kernels: Sequence[Kernel], reads: dict[Node, int]) -> None:
         """Results go where they are wanted at once; a state is overwritten where nobody reads it any more."""
+        home = {node: (k, kernel) for k, kernel in enumerate(kernels) for node in kernel.nodes}
         for k, node in enumerate(self.outputs):
             target = output(k)
             old = self.over.get(k)
@@ -200,19 +201,20 @@ class _Writer:
                 self.copies.append((None, target, node))
             elif old is None:
                 self.frame.pointers[node] = target
-            elif self._may_overwrite(node, old, kernels, reads):
+            elif self._may_overwrite(node, old, home, reads):
                 if old in self.frame.pointers:
                     self.aliases[node] = old
                 self.frame.pointers[node] = target
             else:
                 self.copies.append((None, target, node))
 
-    def _may_overwrite(self, new: Node, old: Node, kernels: Sequence[Kernel], reads: dict[Node, int]) -> bool:
+    def _may_overwrite(
+        self, new: Node, old: Node, home: Mapping[Node, tuple[int, Kernel]], reads: dict[Node, int]
+    ) -> bool:
         if old not in self.frame.pointers:
             return True  # nobody reads it
         writer = new.args[0] if new.kind == "part" else new
-        at = next(k for k, kernel in enumerate(kernels) if writer in kernel.nodes)
-        kernel = kernels[at]
+        at, kernel = home[writer]
         if reads.get(old, at) > at:
             return False
         if new.kind == "part":  # a loop first copies its start to where it writes
