@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from backlit.compiler.ir import Node
 from backlit.compiler.kernels import elements
-from backlit.compiler.loops import Index, Writer, affine, counters, merged
+from backlit.compiler.loops import Index, Probe, Writer, affine, counters, merged
 from backlit.compiler.scalars import stored
 from backlit.compiler.schedule import Kernel, Schedule
 from backlit.compiler.target import Target
@@ -22,7 +22,6 @@ class TileWriter(Writer):
     def __init__(self, schedule: Schedule, target: Target, product: Node, aliases: dict[Node, Node]) -> None:
         super().__init__(schedule, target)
         self.product, self.aliases = product, aliases
-        self.places: set[Index] = set()  # of the product, that are read
 
     def text(self) -> str:
         """The kernel as a function of its pointers, of a tile, and of what that is of the product."""
@@ -36,11 +35,25 @@ class TileWriter(Writer):
     def _element(self, node: Node, index: Index, fresh: bool) -> str:
         if node is not self.product:
             return super()._element(node, index, fresh)
-        self.places.add(tuple(self._merge(place) for place in index if place != (0, ())))
         at = self.let(f"add nsw i64 {self.let('mul nsw i64 %r, %stride')}, %c")
         kind = stored(node.dtype)
         place = self.let(f"getelementptr inbounds {kind}, ptr %tile, i64 {at}", "a")
         return self.let(f"load {kind}, ptr {place}, align {node.dtype.itemsize}")
+
+
+class TileProbe(Probe):
+    """Sees what such loops access. places: of the product."""
+
+    def __init__(self, schedule: Schedule, target: Target, product: Node, aliases: dict[Node, Node]) -> None:
+        super().__init__(schedule, target)
+        self.product, self.aliases = product, aliases
+        self.places: set[Index] = set()
+
+    def _element(self, node: Node, index: Index, fresh: bool) -> str:
+        if node is not self.product:
+            return super()._element(node, index, fresh)
+        self.places.add(tuple([self.merge(place) for place in index if place != (0, ())]))
+        return self.fresh()
 
 
 def follower(
@@ -48,20 +61,19 @@ def follower(
 ) -> Callable[[int], TileWriter] | None:
     """What writes the kernel for tiles of so many columns; None if the kernel does not go row by row as they do."""
     loops, index = counters(kernel.domain)
-    probe = TileWriter(schedule, target, product, aliases)
+    probe = TileProbe(schedule, target, product, aliases)
     elements(probe, kernel, index)
 
-    def arranged(w: TileWriter) -> list[tuple[str, int]]:
+    def arranged(w: Writer) -> list[tuple[str, int]]:
         w.accesses, w.apart = probe.accesses, probe.apart
         return merged(w, loops)
 
-    trial = TileWriter(schedule, target, product, aliases)
+    trial = Writer(schedule, target)
     order = arranged(trial)
     if [count for _, count in order] != list(product.shape[-2:]):
         return None
     (row, _), (column, _) = order
-    elements(trial, kernel, index)
-    if trial.places != {(affine(0, {row: 1}), affine(0, {column: 1}))}:
+    if {tuple(map(trial.merge, place)) for place in probe.places} != {(affine(0, {row: 1}), affine(0, {column: 1}))}:
         return None
 
     def write(columns: int) -> TileWriter:

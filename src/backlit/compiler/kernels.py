@@ -7,7 +7,7 @@ from typing import Any
 
 from backlit.compiler.folds import AnyOrder, joined, start, through
 from backlit.compiler.ir import Node
-from backlit.compiler.loops import Affine, Index, Writer, affine, combined, counters, merged
+from backlit.compiler.loops import Affine, Index, Probe, Writer, affine, combined, counters, merged
 from backlit.compiler.scalars import COST, LATE, apply, beats, literal, register
 from backlit.compiler.schedule import LEAVES, Kernel, Schedule, row_major
 from backlit.compiler.target import Target
@@ -82,15 +82,15 @@ def is_along_one_axis(schedule: Schedule, kernel: Kernel) -> bool:
     )
 
 
-def probe(schedule: Schedule, kernel: Kernel, aliases: dict[Node, Node], target: Target) -> Writer:
-    """A kernel number by number, to see what it accesses."""
-    writer = Writer(schedule, target)
-    writer.aliases, writer.plain = aliases, True
-    _BODIES[kernel.kind](writer, kernel)(list)
-    return writer
+def probe(schedule: Schedule, kernel: Kernel, aliases: dict[Node, Node], target: Target) -> Probe:
+    """What has seen what a kernel accesses."""
+    seen = Probe(schedule, target)
+    seen.aliases = aliases
+    _BODIES[kernel.kind](seen, kernel)(list)
+    return seen
 
 
-def write(seen: Writer, kernel: Kernel, cuts: bool = False, measured: bool = False) -> Writer:
+def write(seen: Probe, kernel: Kernel, cuts: bool = False, measured: bool = False) -> Writer:
     """A kernel of which the probe has been seen: with loops merged, and on vectors.
 
     cuts: if it can, the kernel computes a part only: of `turns` turns of its outermost loop, those from %lo to %hi.

@@ -57,7 +57,6 @@ class Writer(Blocks):
         self.cuts = False  # whether threads may share the outermost loop, which then runs from %lo to %hi only
         self.turns, self.together = 0, 1  # if so: how many turns it has in all, and of how many a part is a multiple
         self.measured: Node | None = None  # given: the outermost loop runs up to %end, where this array ends
-        self.plain = False  # whether loops stay as they are: one number in each turn
         self.is_rare = False  # whether next to no time is spent here
         self.attributes = AS_WRITTEN
 
@@ -109,8 +108,6 @@ class Writer(Blocks):
         """Write a loop again, on vectors, from `mark` on, in the block `before`: the name of what was folded; None, and
         nothing is changed, if its turns cannot be taken side by side.
         """
-        if self.plain:
-            return None
         written, now = self.lines[mark:], self.block
         try:
             inner = Inner(turns, body, fold)
@@ -148,7 +145,7 @@ class Writer(Blocks):
         self._memo[key] = total
         return total
 
-    def _merge(self, index: Affine) -> Affine:
+    def merge(self, index: Affine) -> Affine:
         """An offset in terms of the counters that there are."""
         self.accesses.append(dict(index[1]))
         if not self.merged:
@@ -162,7 +159,7 @@ class Writer(Blocks):
 
     def place(self, node: Node, offset: Affine) -> str:
         """The address of an element of a kept node."""
-        at = self.number(self._merge(offset))
+        at = self.number(self.merge(offset))
         pointer = self.pointer(node)
         if at == "0":
             return pointer
@@ -198,8 +195,7 @@ class Writer(Blocks):
             if address is not None:
                 return self.load(address.base, combined(address.offset, address.strides, index))
         if node.kind == "map":
-            args = [self.element(a, index) for a in node.args]
-            return apply(self, node.attrs[0], args, [a.dtype for a in node.args], node.dtype)
+            return self.mapped(node, [self.element(a, index) for a in node.args])
         if node.kind == "view":
             offsets, rows = node.attrs
             inner = tuple([combined(o, row, index) for o, row in zip(offsets, rows, strict=True)])
@@ -213,6 +209,9 @@ class Writer(Blocks):
         if node.kind == "reshape":
             return self._reshaped(node, index)
         raise AssertionError(f"{node!r} should have been kept")
+
+    def mapped(self, node: Node, args: Sequence[str]) -> str:
+        return apply(self, node.attrs[0], args, [a.dtype for a in node.args], node.dtype)
 
     def _reshaped(self, node: Node, index: Index) -> str:
         address = self.schedule.address(node.args[0])
@@ -272,6 +271,25 @@ class Writer(Blocks):
     @property
     def parts(self) -> int:
         return -(-self.turns // self.step) if self.turns else 1
+
+
+class Probe(Writer):
+    """Goes through a kernel number by number, to see what it accesses; what it writes is of no use."""
+
+    def loop(
+        self, counters: Sequence[tuple[str, int]], body: Callable[[], None], first: str = "0", end: str = ""
+    ) -> None:
+        body()
+
+    def on_vectors(self, *_: object) -> None:
+        return None
+
+    def place(self, node: Node, offset: Affine) -> str:
+        self.merge(offset)
+        return self.pointer(node)
+
+    def mapped(self, node: Node, args: Sequence[str]) -> str:
+        return self.fresh()
 
 
 def counters(shape: Shape, stem: str = "%i") -> tuple[list[tuple[str, int]], Index]:
