@@ -52,9 +52,9 @@ class _Loop:
         self.w, self.inner, self.lanes, self.register = w, inner, lanes, register
         self.once = list(inner.once)
         self.begins = {inner.turns.counter: "0"}  # indices and places, as they are in turn 0
-        for name, what in inner.indices:
-            self.begins[name] = begin = w.fresh("n")
-            self.once.append(f"  {begin} = {NAME.sub(lambda found: self.begins.get(found[0], found[0]), what)}")
+        for name, line in inner.indices:
+            self.begins[name] = w.fresh("n")
+            self.once.append(NAME.sub(lambda found: self.begins.get(found[0], found[0]), line))
         self._splats: dict[tuple[str, str], str] = {}
 
     def type(self, kind: str) -> str:

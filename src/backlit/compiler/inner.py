@@ -13,10 +13,6 @@ from dataclasses import dataclass
 from backlit.compiler import vector_math
 
 NAME = re.compile(r"%[\w.]+")
-_SUM = re.compile(r"(add|sub|mul)(?: nuw)?(?: nsw)? i64 (\S+), (\S+)$")
-_PLACE = re.compile(r"getelementptr inbounds (\w+), ptr (\S+), i64 (\S+)$")
-_LOAD = re.compile(r"load (\w+), ptr (\S+), align (\d+)$")
-_STORE = re.compile(r"store (\w+) (\S+), ptr (\S+), align (\d+)$")
 _CALLED = re.compile(r"call (\w+) @bl\.(.*)\.\w+\(")
 _WORDS = re.compile(r"([ ,()]+)")
 
@@ -72,7 +68,7 @@ class Inner:
     def __init__(self, turns: Turns, body: Sequence[str], fold: Fold | None = None) -> None:
         self.turns, self.fold = turns, fold
         self.once: list[str] = []
-        self.indices: list[tuple[str, str]] = []
+        self.indices: list[tuple[str, str]] = []  # each with its name
         self.lines: list[Line] = []
         self.joining: list[Line] = []
         self.forms: dict[str, Form] = {turns.counter: {turns.counter: 1}}
@@ -80,8 +76,10 @@ class Inner:
         self.varying: set[str] = {fold.now} if fold else set()
         self._read: list[tuple[str, str, Form | None]] = []
         self._written: list[tuple[str, str, Form]] = []
+        if any("<" in line or line[0] != " " for line in body):  # vectors, or another loop
+            raise NotVectors
         for line in body:
-            self._take(line.strip())
+            self._take(line)
         self._check()
 
     @property
@@ -94,33 +92,24 @@ class Inner:
     # -- what depends on what -----------------------------------------------------------------------------------
 
     def _take(self, line: str) -> None:
-        if line.startswith("store") and (found := _STORE.match(line)):
-            kind, _, pointer, _ = found.groups()
-            place = self.places.get(pointer)
-            if place is None or self.step(place[2]) != 1 or place[1] != kind:
-                raise NotVectors
-            self._written.append(place)
-            self.lines.append(("", ["store", *found.groups()]))
-            return
-        name, sign, what = line.partition(" = ")
-        if not sign or "<" in what:  # another loop, or vectors
-            raise NotVectors
-        verb = what[: what.index(" ")]
-        if verb in ("add", "sub", "mul") and (found := _SUM.match(what)):
-            self._sum(name, what, *found.groups())
-        elif verb == "getelementptr" and (found := _PLACE.match(what)):
-            self._place(name, what, *found.groups())
-        elif verb == "load" and (found := _LOAD.match(what)):
-            self._load(name, what, *found.groups())
+        words = line.split()
+        name, verb = words[0], words[2]
+        if name == "store":
+            self._store(words[1], words[2][:-1], words[4][:-1], words[6])
+        elif verb == "load":
+            self._load(line, name, words[3][:-1], words[5][:-1], words[7])
+        elif verb == "getelementptr" and words[3] == "inbounds":
+            self._place(line, name, words[4][:-1], words[6][:-1], words[8])
+        elif verb in ("add", "sub", "mul") and words[-3] == "i64":
+            self._sum(line, name, verb, words[-2][:-1], words[-1])
         else:
-            words = _WORDS.split(what)
+            words = _words(line)
             if any(word in self.varying or self._moves(word) for word in words if word[:1] == "%"):
-                called = verb == "call" and _CALLED.match(what)
-                if called and called[1] in vector_math.WHOLE:
+                if verb == "call" and (found := _CALLED.search(line)) and found[1] in vector_math.WHOLE:
                     raise NotVectors
-                self._vary(name, what, words)
+                self._vary(name, words)
             else:
-                self._before(name, what)
+                self.once.append(line)
 
     def step(self, form: Form) -> int:
         """By how much it grows from turn to turn."""
@@ -133,21 +122,25 @@ class Inner:
             form = self.places[name][2]
         return form is not None and self.step(form) != 0
 
-    def _vary(self, name: str, what: str, words: list[str] | None = None) -> None:
+    def _vary(self, name: str, words: list[str]) -> None:
         self.varying.add(name)
-        self.lines.append((name, words or _WORDS.split(what)))
+        self.lines.append((name, words))
 
-    def _before(self, name: str, what: str) -> None:
-        self.once.append(f"  {name} = {what}")
+    def _count(self, line: str, name: str, form: Form) -> None:
+        """An index, or a place: it counts turns, or is the same in all."""
+        if self.step(form):
+            self.indices.append((name, line))
+        else:
+            self.once.append(line)
 
     def _form(self, number: str) -> Form:
         if number.lstrip("-").isdigit():
             return {"": int(number)}
         return self.forms.get(number, {number: 1})
 
-    def _sum(self, name: str, what: str, how: str, a: str, b: str) -> None:
+    def _sum(self, line: str, name: str, how: str, a: str, b: str) -> None:
         if a in self.varying or b in self.varying:
-            return self._vary(name, what)
+            return self._vary(name, _words(line))
         left, right = self._form(a), self._form(b)
         if how == "mul":
             if not set(left) <= {""}:
@@ -155,49 +148,49 @@ class Inner:
             if set(left) <= {""}:
                 form = _sum_of({}, right, left.get("", 0))
             elif self.step(left) or self.step(right):
-                return self._vary(name, what)
+                return self._vary(name, _words(line))
             else:
                 form = {name: 1}
         else:
             form = _sum_of(left, right, 1 if how == "add" else -1)
         if not self.step(form) and (self.step(left) or self.step(right)):
-            return self._vary(name, what)  # i - i is the same in every turn, but there is no i before the loop
+            return self._vary(name, _words(line))  # i - i is the same in every turn, but there is no i before the loop
         self.forms[name] = form
-        return self._count(name, what, form)
+        return self._count(line, name, form)
 
-    def _count(self, name: str, what: str, form: Form) -> None:
-        """An index, or a place: it counts turns, or is the same in all."""
-        if self.step(form):
-            self.indices.append((name, what))
-        else:
-            self._before(name, what)
-
-    def _place(self, name: str, what: str, kind: str, base: str, index: str) -> None:
+    def _place(self, line: str, name: str, kind: str, base: str, index: str) -> None:
         root, held, form = self.places.get(base, (base, kind, {}))
         if index in self.varying:
             if self.step(form):
                 raise NotVectors
             self._read.append((root, kind, None))
-            return self._vary(name, what, ["getelementptr", kind, base, index])
+            return self._vary(name, ["getelementptr", kind, base, index])
         if held != kind or base in self.varying:
             raise NotVectors
         total = _sum_of(form, self._form(index))
         if not self.step(total) and self.step(form):
             raise NotVectors
         self.places[name] = root, kind, total
-        return self._count(name, what, total)
+        return self._count(line, name, total)
 
-    def _load(self, name: str, what: str, kind: str, pointer: str, alignment: str) -> None:
+    def _load(self, line: str, name: str, kind: str, pointer: str, alignment: str) -> None:
         words = ["load", kind, pointer, alignment]
         if pointer in self.varying:
-            return self._vary(name, what, words)
+            return self._vary(name, words)
         root, held, form = self.places.get(pointer, (pointer, kind, {}))
         if held != kind:
             raise NotVectors
         self._read.append((root, kind, form))
         if self.step(form):
-            return self._vary(name, what, words)
-        return self._before(name, what)
+            return self._vary(name, words)
+        return self.once.append(line)
+
+    def _store(self, kind: str, value: str, pointer: str, alignment: str) -> None:
+        place = self.places.get(pointer)
+        if place is None or self.step(place[2]) != 1 or place[1] != kind:
+            raise NotVectors
+        self._written.append(place)
+        self.lines.append(("", ["store", kind, value, pointer, alignment]))
 
     def _check(self) -> None:
         """What is written must not be read in another turn."""
@@ -216,6 +209,11 @@ class Inner:
             raise NotVectors
         if any(word.startswith("%") and word not in known for _, words in self.joining for word in words):
             raise NotVectors
+
+
+def _words(line: str) -> list[str]:
+    """An instruction, without the name of its result."""
+    return _WORDS.split(line.partition(" = ")[2])
 
 
 def _sum_of(a: Form, b: Form, times: int = 1) -> Form:
