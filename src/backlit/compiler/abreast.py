@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
 
 from backlit.compiler import vector_math
 from backlit.compiler.inner import NAME, TOGETHER, Fold, Form, Inner, Line, NotVectors
 from backlit.compiler.scalars import Blocks, suffix
 
 _BYTES = {"i1": 1, "i8": 1, "i16": 2, "i32": 4, "i64": 8, "half": 2, "float": 4, "double": 8}
+_WORDS = re.compile(r"([ ,()]+)")
 _MANGLED = re.compile(r"\.([fi](?:1|8|16|32|64))(?=\.|$)")
 _LITERAL = re.compile(r"0x[0-9A-FH]+$|-?[0-9][0-9.e+-]*$|true$|false$")
 _LITERAL_HEADS = frozenset("0123456789-tf")
@@ -94,8 +97,7 @@ class _Loop:
         return whole - whole % several, several
 
     def _cost(self) -> int:
-        calls = [words for _, words in self.inner.lines if words[0] == "call"]
-        dear = sum(any(word.startswith("@bl.") for word in words) for words in calls)
+        dear = sum("@bl." in what for _, what, _ in self.inner.lines)
         return len(self.inner.lines) + (_CALL_COST - 1) * dear
 
     def _several(self, cost: int) -> int:
@@ -188,8 +190,8 @@ class _Loop:
         if fold.start == fold.nothing:
             return total
         names = {fold.now: fold.start, fold.term: total}
-        for name, words in self.inner.joining:
-            names[name] = w.let("".join(names.get(word, word) for word in words))
+        for name, what, read in self.inner.joining:
+            names[name] = w.let(what % tuple([names.get(each, each) for each in read]))
         return names[fold.following]
 
     def _of_lanes(self, fold: Fold, total: str) -> str:
@@ -224,6 +226,44 @@ def _spread(one: str, all: str, name: str, kind: str, lanes: int) -> list[str]:
         f"  {one} = insertelement {wide} poison, {kind} {name}, i64 0",
         f"  {all} = shufflevector {wide} {one}, {wide} poison, {zeros}",
     ]
+
+
+class _Wide(NamedTuple):
+    """An instruction on vectors: with %s for each name that it reads, of these types; and what it needs from outside."""
+
+    what: str
+    kinds: list[str]
+    math: set[tuple[str, str]]
+    declared: set[str]
+
+
+@lru_cache(maxsize=2048)
+def _widened(what: str, lanes: int, register: int) -> _Wide:
+    """An instruction on numbers, on vectors; but for their names there are few that differ."""
+    kinds: list[str] = []
+    math: set[tuple[str, str]] = set()
+    declared: set[str] = set()
+    found, kind = [], ""
+    words = _WORDS.split(what)
+    for word in words:
+        if word in _BYTES:
+            kind, word = word, f"<{lanes} x {word}>"
+        elif word == "%s":
+            kinds.append(kind)
+        elif word[:1] == "@":
+            called = f"<{lanes} x {words[2]}>"
+            function = word.split(".")[1]
+            if word.startswith("@bl.") or (register == 64 and (function, called) == vector_math.WIDE_ROOT):
+                math.add((function, called))
+                word = vector_math.symbol(function, called)
+            else:
+                word = _MANGLED.sub(rf".v{lanes}\1", word)
+                args = ", ".join(f"<{lanes} x {each}>" for each in words[3:] if each in _BYTES)
+                declared.add(f"declare {called} {word}({args})")
+        elif word[:1] in _LITERAL_HEADS and _LITERAL.match(word):
+            word = f"splat ({kind} {word})"
+        found.append(word)
+    return _Wide("".join(found), kinds, math, declared)
 
 
 class _Steps:
@@ -282,34 +322,20 @@ class _Vector:
         return "<" + ", ".join(f"i1 {int(lane < self.valid)}" for lane in range(self.loop.lanes)) + ">"
 
     def take(self, lines: Sequence[Line]) -> None:
-        for name, words in lines:
-            first = words[0]
-            if first == "store":
-                self._store(*words[1:])
-            elif first == "load":
-                self.names[name] = self._load(*words[1:])
-            elif first == "getelementptr":
-                kind, base, index = words[1:]
+        for name, what, words in lines:
+            if what == "store":
+                self._store(*words)
+            elif what == "load":
+                self.names[name] = self._load(*words)
+            elif what == "getelementptr":
+                kind, base, index = words
                 positions = f"{self.loop.type('i64')} {self._value(index, 'i64')}"
                 self.names[name] = self.w.let(f"getelementptr {kind}, ptr {base}, {positions}", "a")
             else:
-                self.names[name] = self.w.let(self._widened(words))
-
-    def _widened(self, words: Sequence[str]) -> str:
-        """An instruction on numbers, on vectors."""
-        found, kind = [], ""
-        for word in words:
-            head = word[:1]
-            if word in _BYTES:
-                kind, word = word, self.loop.type(word)
-            elif head == "%":
-                word = self._value(word, kind)
-            elif head == "@":
-                word = self._called(word, words)
-            elif head in _LITERAL_HEADS and _LITERAL.match(word):
-                word = f"splat ({kind} {word})"
-            found.append(word)
-        return "".join(found)
+                wide = _widened(what, self.loop.lanes, self.loop.register)
+                self.w.math |= wide.math
+                self.w.declared |= wide.declared
+                self.names[name] = self.w.let(wide.what % tuple(map(self._value, words, wide.kinds)))
 
     def _value(self, name: str, kind: str) -> str:
         """What has a name in the instructions on numbers, as a vector."""
@@ -323,18 +349,6 @@ class _Vector:
         steps = ", ".join(f"{kind} {(self.offset + lane) * step}" for lane in range(self.loop.lanes))
         self.names[name] = self.w.let(f"add {self.loop.type(kind)} {all}, <{steps}>")
         return self.names[name]
-
-    def _called(self, name: str, words: Sequence[str]) -> str:
-        """The function of vectors beside one of numbers."""
-        kind = self.loop.type(words[2])
-        function = name.split(".")[1]
-        if name.startswith("@bl.") or (self.loop.register == 64 and (function, kind) == vector_math.WIDE_ROOT):
-            self.w.math.add((function, kind))
-            return vector_math.symbol(function, kind)
-        name = _MANGLED.sub(rf".v{self.loop.lanes}\1", name)
-        args = ", ".join(self.loop.type(word) for word in words[3:] if word in _BYTES)
-        self.w.declared.add(f"declare {kind} {name}({args})")
-        return name
 
     # -- memory -------------------------------------------------------------------------------------------------
 

@@ -14,13 +14,14 @@ from backlit.compiler import vector_math
 
 NAME = re.compile(r"%[\w.]+")
 _CALLED = re.compile(r"call (\w+) @bl\.(.*)\.\w+\(")
-_WORDS = re.compile(r"([ ,()]+)")
 
 TOGETHER = 64
 """Turns between two numbers that are known only later are told in multiples of this."""
 
-Line = tuple[str, list[str]]
-"""The name of a result, empty for a store, and an instruction in words."""
+Line = tuple[str, str, list[str]]
+"""The name of a result, empty for a store; an instruction, with %s for each name that it reads; and these names. Of
+what has to do with memory the instruction's own name stands alone, and then the words behind it.
+"""
 Form = dict[str, int]
 """A whole number as a sum of multiples of names; the name "" is 1."""
 
@@ -103,11 +104,11 @@ class Inner:
         elif verb in ("add", "sub", "mul") and words[-3] == "i64":
             self._sum(line, name, verb, words[-2][:-1], words[-1])
         else:
-            words = _words(line)
-            if any(word in self.varying or self._moves(word) for word in words if word[:1] == "%"):
-                if verb == "call" and (found := _CALLED.search(line)) and found[1] in vector_math.WHOLE:
+            what, read = _apart(line)
+            if any(each in self.varying or self._moves(each) for each in read):
+                if verb == "call" and (found := _CALLED.match(what)) and found[1] in vector_math.WHOLE:
                     raise NotVectors
-                self._vary(name, words)
+                self._vary(name, what, read)
             else:
                 self.once.append(line)
 
@@ -122,9 +123,9 @@ class Inner:
             form = self.places[name][2]
         return form is not None and self.step(form) != 0
 
-    def _vary(self, name: str, words: list[str]) -> None:
+    def _vary(self, name: str, what: str, read: list[str]) -> None:
         self.varying.add(name)
-        self.lines.append((name, words))
+        self.lines.append((name, what, read))
 
     def _count(self, line: str, name: str, form: Form) -> None:
         """An index, or a place: it counts turns, or is the same in all."""
@@ -140,7 +141,7 @@ class Inner:
 
     def _sum(self, line: str, name: str, how: str, a: str, b: str) -> None:
         if a in self.varying or b in self.varying:
-            return self._vary(name, _words(line))
+            return self._vary(name, *_apart(line))
         left, right = self._form(a), self._form(b)
         if how == "mul":
             if not set(left) <= {""}:
@@ -148,13 +149,13 @@ class Inner:
             if set(left) <= {""}:
                 form = _sum_of({}, right, left.get("", 0))
             elif self.step(left) or self.step(right):
-                return self._vary(name, _words(line))
+                return self._vary(name, *_apart(line))
             else:
                 form = {name: 1}
         else:
             form = _sum_of(left, right, 1 if how == "add" else -1)
         if not self.step(form) and (self.step(left) or self.step(right)):
-            return self._vary(name, _words(line))  # i - i is the same in every turn, but there is no i before the loop
+            return self._vary(name, *_apart(line))  # i - i is the same in every turn, but there is no i before the loop
         self.forms[name] = form
         return self._count(line, name, form)
 
@@ -164,7 +165,7 @@ class Inner:
             if self.step(form):
                 raise NotVectors
             self._read.append((root, kind, None))
-            return self._vary(name, ["getelementptr", kind, base, index])
+            return self._vary(name, "getelementptr", [kind, base, index])
         if held != kind or base in self.varying:
             raise NotVectors
         total = _sum_of(form, self._form(index))
@@ -174,15 +175,15 @@ class Inner:
         return self._count(line, name, total)
 
     def _load(self, line: str, name: str, kind: str, pointer: str, alignment: str) -> None:
-        words = ["load", kind, pointer, alignment]
+        words = [kind, pointer, alignment]
         if pointer in self.varying:
-            return self._vary(name, words)
+            return self._vary(name, "load", words)
         root, held, form = self.places.get(pointer, (pointer, kind, {}))
         if held != kind:
             raise NotVectors
         self._read.append((root, kind, form))
         if self.step(form):
-            return self._vary(name, words)
+            return self._vary(name, "load", words)
         return self.once.append(line)
 
     def _store(self, kind: str, value: str, pointer: str, alignment: str) -> None:
@@ -190,7 +191,7 @@ class Inner:
         if place is None or self.step(place[2]) != 1 or place[1] != kind:
             raise NotVectors
         self._written.append(place)
-        self.lines.append(("", ["store", kind, value, pointer, alignment]))
+        self.lines.append(("", "store", [kind, value, pointer, alignment]))
 
     def _check(self) -> None:
         """What is written must not be read in another turn."""
@@ -203,17 +204,18 @@ class Inner:
                 raise NotVectors
             return
         self.joining = self.lines[len(self.lines) - self.fold.lines :]
-        own = {name for name, _ in self.joining}
+        own = {name for name, _, _ in self.joining}
         known = {self.fold.now, self.fold.term, *own}
         if self.fold.following not in own or not self.fold.term.startswith("%"):
             raise NotVectors
-        if any(word.startswith("%") and word not in known for _, words in self.joining for word in words):
+        if any(each.startswith("%") and each not in known for _, _, read in self.joining for each in read):
             raise NotVectors
 
 
-def _words(line: str) -> list[str]:
-    """An instruction, without the name of its result."""
-    return _WORDS.split(line.partition(" = ")[2])
+def _apart(line: str) -> tuple[str, list[str]]:
+    """An instruction with %s for each name, and these names."""
+    what = line.partition(" = ")[2]
+    return NAME.sub("%s", what), NAME.findall(what)
 
 
 def _sum_of(a: Form, b: Form, times: int = 1) -> Form:
