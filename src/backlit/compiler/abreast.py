@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from backlit.compiler import vector_math
-from backlit.compiler.inner import NAME, TOGETHER, Fold, Form, Inner, Line, NotVectors
+from backlit.compiler.inner import TOGETHER, Fold, Form, Inner, Line, NotVectors
 from backlit.compiler.scalars import Blocks, suffix
 
 _BYTES = {"i1": 1, "i8": 1, "i16": 2, "i32": 4, "i64": 8, "half": 2, "float": 4, "double": 8}
@@ -55,9 +55,9 @@ class _Loop:
         self.w, self.inner, self.lanes, self.register = w, inner, lanes, register
         self.once = list(inner.once)
         self.begins = {inner.turns.counter: "0"}  # indices and places, as they are in turn 0
-        for name, line in inner.indices:
-            self.begins[name] = w.fresh("n")
-            self.once.append(NAME.sub(lambda found: self.begins.get(found[0], found[0]), line))
+        for name, what, read in inner.indices:
+            self.begins[name] = begin = w.fresh("n")
+            self.once.append(f"  {begin} = {what % tuple([self.begins.get(each, each) for each in read])}")
         self._splats: dict[tuple[str, str], str] = {}
 
     def type(self, kind: str) -> str:

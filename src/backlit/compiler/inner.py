@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from backlit.compiler import vector_math
 
-NAME = re.compile(r"%[\w.]+")
+_NAME = re.compile(r"%[\w.]+")
 _CALLED = re.compile(r"call (\w+) @bl\.(.*)\.\w+\(")
 
 TOGETHER = 64
@@ -69,7 +69,7 @@ class Inner:
     def __init__(self, turns: Turns, body: Sequence[str], fold: Fold | None = None) -> None:
         self.turns, self.fold = turns, fold
         self.once: list[str] = []
-        self.indices: list[tuple[str, str]] = []  # each with its name
+        self.indices: list[Line] = []
         self.lines: list[Line] = []
         self.joining: list[Line] = []
         self.forms: dict[str, Form] = {turns.counter: {turns.counter: 1}}
@@ -102,7 +102,7 @@ class Inner:
         elif verb == "getelementptr" and words[3] == "inbounds":
             self._place(line, name, words[4][:-1], words[6][:-1], words[8])
         elif verb in ("add", "sub", "mul") and words[-3] == "i64":
-            self._sum(line, name, verb, words[-2][:-1], words[-1])
+            self._sum(line, name, " ".join(words[2:-2]), words[-2][:-1], words[-1])
         else:
             what, read = _apart(line)
             if any(each in self.varying or self._moves(each) for each in read):
@@ -127,10 +127,10 @@ class Inner:
         self.varying.add(name)
         self.lines.append((name, what, read))
 
-    def _count(self, line: str, name: str, form: Form) -> None:
+    def _count(self, line: str, name: str, form: Form, what: str, read: list[str]) -> None:
         """An index, or a place: it counts turns, or is the same in all."""
         if self.step(form):
-            self.indices.append((name, line))
+            self.indices.append((name, what, read))
         else:
             self.once.append(line)
 
@@ -143,7 +143,7 @@ class Inner:
         if a in self.varying or b in self.varying:
             return self._vary(name, *_apart(line))
         left, right = self._form(a), self._form(b)
-        if how == "mul":
+        if how.startswith("mul"):
             if not set(left) <= {""}:
                 left, right = right, left
             if set(left) <= {""}:
@@ -153,11 +153,11 @@ class Inner:
             else:
                 form = {name: 1}
         else:
-            form = _sum_of(left, right, 1 if how == "add" else -1)
+            form = _sum_of(left, right, 1 if how.startswith("add") else -1)
         if not self.step(form) and (self.step(left) or self.step(right)):
             return self._vary(name, *_apart(line))  # i - i is the same in every turn, but there is no i before the loop
         self.forms[name] = form
-        return self._count(line, name, form)
+        return self._count(line, name, form, f"{how} %s, %s", [a, b])
 
     def _place(self, line: str, name: str, kind: str, base: str, index: str) -> None:
         root, held, form = self.places.get(base, (base, kind, {}))
@@ -172,7 +172,7 @@ class Inner:
         if not self.step(total) and self.step(form):
             raise NotVectors
         self.places[name] = root, kind, total
-        return self._count(line, name, total)
+        return self._count(line, name, total, f"getelementptr inbounds {kind}, ptr %s, i64 %s", [base, index])
 
     def _load(self, line: str, name: str, kind: str, pointer: str, alignment: str) -> None:
         words = [kind, pointer, alignment]
@@ -215,7 +215,7 @@ class Inner:
 def _apart(line: str) -> tuple[str, list[str]]:
     """An instruction with %s for each name, and these names."""
     what = line.partition(" = ")[2]
-    return NAME.sub("%s", what), NAME.findall(what)
+    return _NAME.sub("%s", what), _NAME.findall(what)
 
 
 def _sum_of(a: Form, b: Form, times: int = 1) -> Form:
