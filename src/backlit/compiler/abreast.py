@@ -229,7 +229,7 @@ def _spread(one: str, all: str, name: str, kind: str, lanes: int) -> list[str]:
 
 
 class _Wide(NamedTuple):
-    """An instruction on vectors: with %s for each name that it reads, of these types; and what it needs from outside."""
+    """An instruction on vectors, with %s for each name that it reads; of which types these are; what else it needs."""
 
     what: str
     kinds: list[str]

@@ -42,9 +42,10 @@ def block(
     stem: str,
     slices: Collection[Node] = (),
 ) -> Block:
-    """A function that computes the outputs, in each of its turns from the state that the turn before left. order: the
-    nodes that they need, each after its arguments. over: for an output by its number, the input whose memory it takes over. slices: inputs that lie elsewhere in each turn, as do
-    outputs that take nothing over.
+    """A function that computes the outputs, in each of its turns from the state that the turn before left.
+
+    order: the nodes that the outputs need, each after its arguments. over: for an output by its number, the input whose
+    memory it takes over. slices: inputs that lie elsewhere in each turn, as do outputs that take nothing over.
     """
     if is_small(order):
         return _straight(module, outputs, order, stem)

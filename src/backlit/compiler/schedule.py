@@ -66,10 +66,11 @@ class Kernel:
 
 
 class Schedule:
-    """What is kept, and the kernels in the order in which they run. order: the nodes that the outputs need, each after
-    its arguments.
+    """What is kept, and the kernels in the order in which they run.
 
-    over: outputs that overwrite a state. stages: given if what stands around loops is so small that it is computed in straight lines. Then it tells of each
+    order: the nodes that the outputs need, each after its arguments. over: outputs that overwrite a state.
+
+    stages: given if what stands around loops is so small that it is computed in straight lines. Then it tells of each
     node how many of the loops follow one another before it.
     """
 
@@ -293,7 +294,12 @@ class Schedule:
         return kernels
 
     def _home(
-        self, node: Node, reads: Mapping[Node, bool], kernels: list[Kernel], place: dict[Node, int], filled: dict[int, int]
+        self,
+        node: Node,
+        reads: Mapping[Node, bool],
+        kernels: list[Kernel],
+        place: dict[Node, int],
+        filled: dict[int, int],
     ) -> int | None:
         """The number of a kernel in whose loops a node can be computed: where what it reads is computed, if it can be
         there, or else a late one. It reads something that the node reads too: loops with nothing in common stay apart,
@@ -311,9 +317,7 @@ class Schedule:
                 return False
             if node.size > _FEW and shared.isdisjoint(kernel.reads) and shared.isdisjoint(kernel.nodes):
                 return False
-            return all(
-                r.kind in LEAVES or not r.size or place[r] < k or (place[r] == k and reads[r]) for r in reads
-            )
+            return all(r.kind in LEAVES or not r.size or place[r] < k or (place[r] == k and reads[r]) for r in reads)
 
         first = max((place[r] for r in reads if r in place), default=-1)
         alike = takewhile(lambda k: k >= first, reversed(self._alike.get(node.shape, ())))
@@ -406,9 +410,11 @@ class Schedule:
         return found
 
     def _walk_anew(self, node: Node) -> tuple[dict[Node, bool], list[Node]]:
-        kept, loaded, inside = self.kept, {}, {node: None}
+        kept = self.kept
+        loaded: dict[Node, bool] = {}
+        inside: dict[Node, None] = {node: None}
+        seen: set[tuple[Node, bool]] = set()
         stack = [(arg, node.kind == "map") for arg in node.args]
-        seen = set()
         while stack:
             at = x, here = stack.pop()
             if at in seen:

@@ -100,6 +100,10 @@ def of_vectors(name: str, type: str, lanes: int) -> str | None:
 
 
 _LOOKUP = re.compile(r"load (\w+), ptr (%\w+), align (\d+)")
+_WORDS = re.compile(r"([ ,()]+)")
+_LITERAL = re.compile(r"0x[0-9A-F]+$|-?[0-9]+$|true$|false$")
+_LITERAL_HEADS = frozenset("0123456789-tf")
+_MANGLED = re.compile(r"\.([fi](?:32|64))$")
 
 
 @cache
@@ -116,13 +120,14 @@ def _widened_line(line: str, lanes: int) -> str:
     words: list[str] = []
     kind = ""
     single = " = getelementptr" in line
-    for word in re.split(r"([ ,()]+)", line):
+    for word in _WORDS.split(line):
+        head = word[:1]
         if word in ("float", "double", "i1", "i32", "i64") and not (single and word == "double"):
             kind, word = word, f"<{lanes} x {word}>"
-        elif re.fullmatch(r"0x[0-9A-F]+|-?[0-9]+|true|false", word):
+        elif head in _LITERAL_HEADS and _LITERAL.match(word):
             word = f"splat ({kind} {word})"
-        elif word.startswith("@"):
-            word = re.sub(r"\.([fi](?:32|64))$", rf".v{lanes}\1", word)
+        elif head == "@":
+            word = _MANGLED.sub(rf".v{lanes}\1", word)
         words.append(word)
     return "".join(words)
 
