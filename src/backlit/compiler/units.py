@@ -17,7 +17,6 @@ _WORTH_A_UNIT = 4000  # characters of text; less is compiled sooner beside somet
 _COMPANY = 12  # kernels in one function; each of them saves the registers that any of them needs
 _COMPUTES = re.compile(r" = (?:load (?:<\d+ x )?(?:half|float|double)\b|[us](?:div|rem) |call \w+ @bl\.)")
 """What a function that only calls others does not do."""
-_DEFINE = re.compile(r"^define ", re.MULTILINE)
 _NAME = re.compile(r"@([\w.$]+)")
 _LABEL = re.compile(r"^([\w.]+):", re.MULTILINE)
 _KERNEL = re.compile(rf"define internal void @\w+\({re.escape(WORK)}\) {AS_WRITTEN} {{\nentry:\n")
@@ -160,11 +159,11 @@ class _Module:
 
     def __init__(self, text: str) -> None:
         found, rest = _taken_apart(text)
-        self.rest = rest.splitlines()
+        self._rest = [(_named(line), line) for line in rest.splitlines() if line]
         self.bodies = {name_of(body): body for body in found}
         self.heads = {name: body.split("\n", 1)[0] for name, body in self.bodies.items()}
         self.inlined = {name for name, head in self.heads.items() if " alwaysinline " in head}
-        self._tables = {name_of(line): _NAME.findall(line) for line in self.rest if line.startswith("@")}
+        self._tables = {name: _NAME.findall(line) for name, line in self._rest if name and line.startswith("@")}
 
     def needs(self, name: str) -> list[str]:
         """What a function mentions of the others, itself or in constants that it mentions."""
@@ -193,11 +192,7 @@ class _Module:
 
     def lines(self, used: set[str]) -> list[str]:
         """What stands outside of functions: all but the names that are not used."""
-        return [
-            line
-            for line in self.rest
-            if not line.startswith(("@", "declare")) or (found := _NAME.search(line)) is None or found.group(1) in used
-        ]
+        return [line for name, line in self._rest if name is None or name in used]
 
 
 def functions(text: str) -> list[str]:
@@ -207,13 +202,13 @@ def functions(text: str) -> list[str]:
 
 def _taken_apart(text: str) -> tuple[list[str], str]:
     """The functions of a text, and what else stands there."""
-    found, rest, at = [], [], 0
-    for begin in _DEFINE.finditer(text):
-        end = text.index("\n}", begin.start()) + 3
-        found.append(text[begin.start() : end])
-        rest.append(text[at : begin.start()])
-        at = end
-    return found, "".join([*rest, text[at:]])
+    first, *others = f"\n{text}".split("\ndefine ")
+    found, rest = [], [first[1:]]
+    for each in others:
+        end = each.index("\n}") + 3
+        found.append(f"define {each[:end]}")
+        rest.append(each[end:])
+    return found, "\n".join(rest)
 
 
 def _kind(name: str, head: str, body: str) -> str:
@@ -227,14 +222,13 @@ def _kind(name: str, head: str, body: str) -> str:
 
 def _declaration(body: str) -> str:
     """`declare` for what `define` says."""
-    line = body.split("\n", 1)[0].replace("define internal", "declare").replace("define", "declare")
-    begin = line.index("(")
-    depth = 0
-    for k in range(begin, len(line)):
-        depth += (line[k] == "(") - (line[k] == ")")
-        if not depth:
-            return line[: k + 1]
-    return line
+    head = body[: body.index("\n")].replace("define internal", "declare").replace("define", "declare")
+    return head[: head.rindex(")") + 1]
+
+
+def _named(line: str) -> str | None:
+    """The name of a constant or of a declared function, if a line is that."""
+    return name_of(line) if line.startswith(("@", "declare")) else None
 
 
 def name_of(body: str) -> str:
