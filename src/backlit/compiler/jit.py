@@ -12,6 +12,7 @@ import re
 import sys
 import threading
 import time
+from bisect import insort
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -233,7 +234,7 @@ class Compiler:
         self._common = _Common(kept, _circumstances(target, level))
         self._cut = Cut()
         self._jobs: list[_Job] = []
-        self._waiting: list[_Job] = []
+        self._waiting: list[_Job] = []  # the longest last, which is begun first: so all threads end at about one time
         self._threads: list[threading.Thread] = []
         self._most = min(os.cpu_count() or 1, 4)
 
@@ -244,18 +245,15 @@ class Compiler:
             if not self._common.has(unit):
                 job = _Job(unit, self.target, self.level)
                 job.prepare()  # not by the other thread, which has to wait for Python after each call of LLVM
-                self._jobs.append(job)
-                self._waiting.append(job)
+                self._add(job)
                 self._hire(2)
 
     def rest(self, text: str) -> list[bytes]:
         """The object code of all units, once the whole text is there."""
-        pieces = [unit for unit in self._cut.rest(text) if not self._common.has(unit)]
-        left = sorted(pieces, key=lambda unit: (unit.kind != LATE, -len(unit.text)))  # the longest first
-        jobs = [_Job(unit, self.target, self.level) for unit in left]
-        self._jobs += jobs
-        self._waiting[:0] = jobs  # the others are shorter, and prepared
-        self._hire(min(self._most, 1 + sum(len(job.unit.text) > WORTH_A_THREAD // 2 for job in self._waiting[1:])))
+        for unit in self._cut.rest(text):
+            if not self._common.has(unit):
+                self._add(_Job(unit, self.target, self.level))
+        self._hire(min(self._most, 1 + sum(len(job.unit.text) > WORTH_A_THREAD // 2 for job in self._waiting[:-1])))
         self._work()
         self._join()
         for job in self._jobs:
@@ -273,6 +271,10 @@ class Compiler:
     def seconds(self) -> dict[str, float]:
         return {"passes": sum(job.passes for job in self._jobs), "code": sum(job.writing for job in self._jobs)}
 
+    def _add(self, job: _Job) -> None:
+        self._jobs.append(job)
+        insort(self._waiting, job, key=lambda job: (job.unit.kind == LATE, len(job.unit.text)))
+
     def _hire(self, count: int) -> None:
         """See to it that so many threads work, this one included."""
         self._threads = [thread for thread in self._threads if thread.is_alive()]
@@ -288,7 +290,7 @@ class Compiler:
     def _work(self) -> None:
         while self._waiting:
             try:
-                job = self._waiting.pop(0)
+                job = self._waiting.pop()
             except IndexError:  # another thread was faster
                 return
             job.write()

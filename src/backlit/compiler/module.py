@@ -13,8 +13,10 @@ from backlit.compiler.positions import Check
 from backlit.compiler.scalars import APART, AS_WRITTEN, CALLING, COMMON, LATE, STRAIGHT, Code
 from backlit.compiler.target import Target
 
-PORTION = 16_000
-"""So many characters of kernels are handed over at a time, to be compiled while the rest is written."""
+PORTION, MOST, GROWTH = 8_000, 32_000, 1.5
+"""So many characters of kernels are handed over at a time, to be compiled while the rest is written: few at first, so
+that compiling begins soon, then more and more, for each portion costs LLVM a millisecond more than what is in it.
+"""
 _NAMES = re.compile(r"@(?!bl\.|math\.|llvm\.)[\w.$]+")
 _MATH = re.compile(r"@bl\.[\w.]+")
 _CALLED = re.compile(rf"@{re.escape(APART)}[\w.]+")
@@ -71,6 +73,7 @@ class Module:
         self._count = 0
         self._ahead = ahead
         self._portion: list[str] = []
+        self._enough: float = PORTION
 
     def name(self, stem: str) -> str:
         self._count += 1
@@ -104,12 +107,13 @@ class Module:
         if " half" in text and not self.target.converts:  # which calls functions that are not named
             return
         self._portion.append(text)
-        if sum(map(len, self._portion)) >= PORTION:
+        if sum(map(len, self._portion)) >= self._enough:
             whole = "".join(self._portion)
             mentioned, apart = set(_MATH.findall(whole)), sorted(set(_CALLED.findall(whole)))
             functions = [*(self._apart[name] for name in apart), *self._portion]
             self._ahead(self.text(functions, [m for m in self.math if vector_math.symbol(*m) in mentioned]))
             self._portion = []
+            self._enough = min(GROWTH * self._enough, MOST)
 
     def _set_apart(self, name: str) -> None:
         """See to it that a function of `vector_math` is there which is not written out where it is called."""
