@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import backlit as bl
-from backlit.compiler import cache, jit
+from backlit.compiler import cache, codegen, jit
 from backlit.compiler.cache import Cache, folder
 
 X = np.linspace(-1.0, 1.0, 600).reshape(20, 30)
@@ -58,12 +58,12 @@ def test_the_name_depends_on_cpu_versions_level_and_recipe(monkeypatch: pytest.M
 
     from backlit.compiler.target import host
 
-    here = jit._circumstances(host(), 2)
-    assert jit._circumstances(host(), 1) != here
-    assert jit._circumstances(replace(host(), features="+sse2"), 2) != here
-    assert jit._circumstances(replace(host(), name="other"), 2) != here
-    monkeypatch.setattr(jit, "RECIPE", "another")
-    assert jit._circumstances(host(), 2) != here
+    here = codegen.circumstances(host(), 2)
+    assert codegen.circumstances(host(), 1) != here
+    assert codegen.circumstances(replace(host(), features="+sse2"), 2) != here
+    assert codegen.circumstances(replace(host(), name="other"), 2) != here
+    monkeypatch.setattr(codegen, "RECIPE", "another")
+    assert codegen.circumstances(host(), 2) != here
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "emptied", "swapped", "foreign"])
@@ -237,20 +237,20 @@ def compiled_units(function: Any, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The units that LLVM compiles for a function, whose numbers are looked at, too."""
     seen: list[Any] = []
     with monkeypatch.context() as patched:
-        begin = jit._Job.__init__
+        begin = codegen._Job.__init__
 
         def spy(self: Any, unit: Any, *rest: Any) -> None:
             seen.append(unit)
             begin(self, unit, *rest)
 
-        patched.setattr(jit._Job, "__init__", spy)
+        patched.setattr(codegen._Job, "__init__", spy)
         found = bl.compile(function)(X)
     np.testing.assert_allclose(found.data, function(bl.asarray(X)).data, rtol=1e-12)
     return seen
 
 
 def test_what_programs_share_is_compiled_once(kept: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jit, "_found", {})
+    monkeypatch.setattr(codegen, "_found", {})
     common = [unit for unit in compiled_units(product, monkeypatch) if unit.is_common]
     assert any(unit.functions[0].startswith("product.") for unit in common)
     assert not any(unit.is_common for unit in compiled_units(other, monkeypatch)), "in this process"
@@ -293,10 +293,10 @@ def test_functions_that_are_seldom_needed_are_compiled_once(kept: Cache, monkeyp
 
 
 def test_what_programs_share_is_found_on_disk(kept: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jit, "_found", {})
+    monkeypatch.setattr(codegen, "_found", {})
     count = sum(unit.is_common for unit in compiled_units(product, monkeypatch))
     first, *rest = kept.common.entries()
     assert count == 1 + len(rest) > 2
     (kept.common.folder / first.name).write_bytes(b"damaged")
-    monkeypatch.setattr(jit, "_found", {})  # as in another process
+    monkeypatch.setattr(codegen, "_found", {})  # as in another process
     assert sum(unit.is_common for unit in compiled_units(other, monkeypatch)) == 1, "the one that is damaged"

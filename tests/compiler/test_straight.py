@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import backlit as bl
-from backlit.compiler import jit, vector_math
+from backlit.compiler import codegen, jit, vector_math
 from backlit.compiler.lanes import Lanes
 from backlit.compiler.scalars import STRAIGHT, Code
 from backlit.compiler.straight import LEAST
@@ -242,7 +242,7 @@ def test_every_processor_has_straight_code_with_vectors(name: str) -> None:
     compiled = bl.compile(copies(19))
     compiled(np.linspace(-1, 1, 9))
     for unit in jit.units(compiled.entries[0].program.machine.source.text):
-        module, _context = jit._module(unit, named(name), 2)
+        module, _context = codegen._module(unit, named(name), 2)
         assert len(named(name).machine().emit_object(module)) > (100 if unit.is_common else 1000)
 
 
