@@ -57,17 +57,32 @@ def _over_axes(function: Callable[..., Any]) -> Callable[..., Any]:
     return method
 
 
-def _missing(self: Value, name: str) -> Any:
-    """Find a method when it is first asked for, and keep it in the class."""
-    target = _ALIASES.get(name, name)
-    if target not in _METHODS and name not in _ALIASES:
-        hint = f": write {_ELSEWHERE[name]}" if name in _ELSEWHERE else ""
-        raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'{hint}")
-    function = _public(target)
-    takes_axis = _METHODS.get(target, False)
-    method = _over_axes(function) if takes_axis else function
-    setattr(Value, name, method)
-    return getattr(self, name)
+class _Found:
+    """A method that is found when it is first asked for, and then stands in the class in place of this.
+
+    Not by `__getattr__`: for a class that has one, Python reads every attribute several times as slowly, and nodes are
+    what the engine reads most.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, value: Value | None, kind: type[Value]) -> Any:
+        target = _ALIASES.get(self._name, self._name)
+        function = _public(target)
+        setattr(Value, self._name, _over_axes(function) if _METHODS.get(target) else function)
+        return getattr(kind if value is None else value, self._name)
+
+
+class _Elsewhere:
+    """What other libraries have and values have not: the error says what to write instead."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, value: Value | None, kind: type[Value]) -> Any:
+        hint = _ELSEWHERE[self._name]
+        raise AttributeError(f"'{kind.__name__}' object has no attribute '{self._name}': write {hint}")
 
 
 def _public(name: str) -> Callable[..., Value]:
@@ -355,7 +370,8 @@ def _dlpack_device(self: Value, /) -> tuple[int, int]:
 
 
 for _name, _function in {
-    "__getattr__": _missing, "__float__": _float, "__int__": _int, "__complex__": _complex, "__index__": _index,
+    **{name: _Found(name) for name in NAMES}, **{name: _Elsewhere(name) for name in _ELSEWHERE},
+    "__float__": _float, "__int__": _int, "__complex__": _complex, "__index__": _index,
     "__bool__": _bool, "__len__": _len, "__iter__": _iter, "__getitem__": _getitem, "__setitem__": _setitem,
     "__repr__": _repr, "__format__": _format, "__round__": _round, "round": _round, "__divmod__": _divmod,
     "__rdivmod__": _rdivmod, "item": _item, "tolist": _tolist, "reshape": _reshape,
@@ -364,6 +380,6 @@ for _name, _function in {
     "device": property(lambda self: "cpu"),
     "__array_namespace__": _array_namespace, "__dlpack__": _dlpack, "__dlpack_device__": _dlpack_device,
     "to_device": _to_device,
-    "__dir__": lambda self: sorted({*object.__dir__(self), *NAMES}),
+    "__dir__": lambda self: sorted({*object.__dir__(self)} - _ELSEWHERE.keys()),
 }.items():  # fmt: skip
     setattr(Value, _name, _function)
