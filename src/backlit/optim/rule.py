@@ -18,7 +18,7 @@ from backlit.core.numbers import dtype_of, enter_quiet, leave_quiet, quietly, sh
 from backlit.core.state import no_grad, tracing
 from backlit.core.stored import fitting
 from backlit.core.trees import Rebuild, children_of, flatten, paths
-from backlit.core.value import Buffer, Value, assign, describe, gradient_of, numbers_of
+from backlit.core.value import Buffer, Value, assign, current, describe, gradient_of, numbers_of
 from backlit.ops.casting import ASTYPE
 from backlit.ops.creation import zeros_like
 from backlit.ops.powers import SQRT
@@ -211,11 +211,12 @@ class Optimizer:
 
     def step(self) -> None:
         """One update of every parameter that has a gradient. Raises GraphError if none has."""
-        params = [numbers_of(p) for p in self.parameters]
+        traced = tracing() is not None
+        # What is computed below is not recorded, so in a trace the parameters can stand there as they are.
+        params = [current(p) if traced else numbers_of(p) for p in self.parameters]
         grads = [gradient_of(p) for p in self.parameters]
         if all(g is None for g in grads):
             raise GraphError(f"{type(self).__name__}.step: no parameter has a gradient; first loss.backward().")
-        traced = tracing() is not None
         before = self._recalled(traced)
         token = enter_quiet()
         try:
