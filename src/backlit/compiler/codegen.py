@@ -6,6 +6,7 @@ The text comes in units, which LLVM compiles side by side, the first of them whi
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import sys
 import threading
@@ -86,6 +87,8 @@ class Compiler:
                 self._add(_Job(unit, self.target, self.level))
         self._hire(min(self._most, 1 + sum(len(job.unit.text) > WORTH_A_THREAD // 2 for job in self._waiting[:-1])))
         self._work()
+        if any(thread.is_alive() for thread in self._threads):
+            gc.collect(0)  # Python would do so when all is done; while others still write code, it takes no time
         self._join()
         for job in self._jobs:
             self._common.add(job.unit, job.code())
