@@ -217,6 +217,24 @@ def test_gradients_of_values_between_are_those_of_the_last_backward() -> None:
         np.testing.assert_array_equal(np.asarray(compiled.data), np.asarray(getattr(eager, "data", eager)))
 
 
+def test_a_backward_leaves_alone_what_lies_behind_a_gradient() -> None:
+    x, w = bl.Parameter([1.0, 2.0]), bl.Parameter([3.0, -1.0])
+
+    def f() -> list[Any]:
+        w.grad = x.grad = None
+        h = x * w
+        (h * h).sum().backward()
+        slope = w.grad
+        w.grad = x.grad = None
+        (slope * w).sum().backward()  # to `w` beside `slope`, and not through it to `x` and `h`
+        assert x.grad is None
+        return [h.grad * 1.0, w.grad * 1.0]
+
+    for eager, compiled in zip(f(), bl.compile(f)(), strict=True):
+        np.testing.assert_array_equal(np.asarray(compiled.data), np.asarray(eager))
+    assert x.grad is None
+
+
 def test_a_gradient_left_by_eager_code_is_added_to_by_compiled_code() -> None:
     w = bl.Parameter([1.0, 2.0])
 

@@ -175,7 +175,7 @@ def _sweep(output: Value, seed: Any) -> Swept:
     masks: dict[Value, Any] = {}
     owned: set[Value] = set()
     get = cts.get
-    for node in sorted(_active(output), key=by_serial, reverse=True):
+    for node in sorted(active_nodes(output), key=by_serial, reverse=True):
         ct = get(node)
         if ct is None:
             untouched.append(node)
@@ -256,7 +256,7 @@ def _sweep(output: Value, seed: Any) -> Swept:
     return cts, leaves, untouched
 
 
-def _active(output: Value) -> set[Value]:
+def active_nodes(output: Value) -> set[Value]:
     """The nodes that gradients of the output flow to. Nothing below a constant is looked at."""
     stack = [output]
     seen = {output}

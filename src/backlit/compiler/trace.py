@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import backlit.ops.face  # noqa: F401  gives values their operators
-from backlit.autodiff.reverse import pull_back
+from backlit.autodiff.reverse import active_nodes, pull_back
 from backlit.core.errors import DtypeError, GraphError, ShapeError
 from backlit.core.numbers import Abstract, as_data, dtype_of, exposed, shape_of
 from backlit.core.record import as_constant
@@ -231,7 +231,7 @@ class Trace:
 
     def backward(self, output: Value, seed: Any) -> None:
         """What `output.backward()` means: cotangents as graph, left in `.grad`."""
-        nodes = [node for node in reachable([output]) if node._grad is not INACTIVE]
+        nodes = list(active_nodes(output))
         seed = self.lift(current(seed)) if isinstance(seed, Value) else as_constant(seed, output.dtype)
         again = output in self._deposited
         self._deposited.add(output)
