@@ -268,13 +268,13 @@ def rarely_logarithms(x: Any) -> Any:
 
 
 def test_functions_that_are_seldom_needed_are_compiled_once(kept: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jit, "_found", {})
+    monkeypatch.setattr(codegen, "_found", {})
     x = np.random.default_rng(0).normal(size=(64, 64))
 
     def names(function: Any) -> list[str]:
         seen: list[str] = []
         with monkeypatch.context() as patched:
-            has = jit._Common.has
+            has = codegen._Common.has
 
             def spy(self: Any, unit: Any) -> bool:
                 found = has(self, unit)
@@ -282,7 +282,7 @@ def test_functions_that_are_seldom_needed_are_compiled_once(kept: Cache, monkeyp
                     seen.extend(unit.functions)
                 return found
 
-            patched.setattr(jit._Common, "has", spy)
+            patched.setattr(codegen._Common, "has", spy)
             found = bl.compile(function)(x)
         for ours, wanted in zip(found, function(bl.asarray(x)), strict=True):
             np.testing.assert_allclose(ours.data, wanted.data, rtol=1e-9)

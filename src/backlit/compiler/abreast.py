@@ -26,6 +26,7 @@ _LITERAL_HEADS = frozenset("0123456789-tf")
 _MOST = 32  # lanes of a vector
 _CALL_COST = 24  # about how many instructions a function of `vector_math` is
 _STRAIGHT = 64  # instructions on vectors that may stand one after another where a loop would take few turns
+_TRUTHS = {"or": ("ne", "0"), "and": ("eq", "-1")}  # of bits: some are set, all are
 _LATENCY = 4  # vectors that a sum goes to in turn, so that an addition need not wait for the one before
 
 
@@ -186,7 +187,11 @@ class _Loop:
         while len(totals) > 1:
             pairs = [self._joined(fold, *totals[k : k + 2]) for k in range(0, len(totals) - 1, 2)]
             totals = pairs + totals[len(totals) - len(totals) % 2 :]
-        total = self._of_bits(totals[0]) if fold.kind == "i1" else self._of_lanes(fold, totals[0])
+        verb = self.inner.joining[-1][1].split()[0]
+        if fold.kind == "i1" and verb in _TRUTHS:
+            total = self._of_bits(totals[0], *_TRUTHS[verb])
+        else:
+            total = self._of_lanes(fold, totals[0])
         if fold.start == fold.nothing:
             return total
         names = {fold.now: fold.start, fold.term: total}
@@ -204,13 +209,11 @@ class _Loop:
             half //= 2
         return w.let(f"extractelement {kind} {total}, i64 0")
 
-    def _of_bits(self, total: str) -> str:
-        """The same where lanes are truths: CPUs have them as the bits of one number."""
+    def _of_bits(self, total: str, how: str, number: str) -> str:
+        """The same of truths, which are for a CPU the bits of one number: how that compares to another."""
         bits = f"i{self.lanes}"
-        number = self.w.let(f"bitcast {self.type('i1')} {total} to {bits}")
-        if self.inner.joining[-1][1][0] == "or":
-            return self.w.let(f"icmp ne {bits} {number}, 0")
-        return self.w.let(f"icmp eq {bits} {number}, -1")
+        packed = self.w.let(f"bitcast {self.type('i1')} {total} to {bits}")
+        return self.w.let(f"icmp {how} {bits} {packed}, {number}")
 
     def _joined(self, fold: Fold, a: str, b: str) -> str:
         vector = _Vector(self, _Steps(self, "0"), 0, self.lanes)
