@@ -130,7 +130,7 @@ class Machine:
 
 def ours(kernel: Kernel) -> Machine:
     """The emitted kernel, compiled."""
-    call = "call void @ours(ptr %A, ptr %B, ptr %C, ptr %W)"
+    call = "call void @ours(ptr %A, ptr %B, ptr %C, ptr %W, ptr null, i64 0, i64 0)"
     functions = [*sorted(kernel.declares), kernel.text, *(text for _, text in kernel.shared)]
     return Machine("\n".join(functions) + LOOP.format(name="ours", prepare="", call=call))
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from backlit.compiler.gemm import Epilogue, Kernel, Product, columns_of, emit, keeps_whole, parallel
+from backlit.compiler.gemm.driver import NUMBERS
 from backlit.compiler.gemm.plan import Plan, plan_of
 from backlit.compiler.target import Target, host, named
 from backlit.core.errors import DomainError, DtypeError, ShapeError
@@ -23,16 +24,20 @@ WIDTHS = {
 }
 
 
-def machine_code(kernels: list[Kernel], parameters: int = 0, passes: bool = False) -> tuple[object, list]:
-    """The kernels in one module, as functions of pointers; keep the first result alive while they are used."""
-    pointers = ["%A", "%B", "%C", "%W", *(f"%P{at}" for at in range(parameters))]
+def machine_code(kernels: list[Kernel], times: int = 0, row: int = 0, passes: bool = False) -> tuple[object, list]:
+    """The kernels in one module, as functions of A, B, C, the workspace and a pointer that epilogues are given so many
+    times; keep the first result alive while they are used.
+    """
+    pointers = ["%A", "%B", "%C", "%W", *(["%out"] if times else [])]
     given = ", ".join(f"ptr {name}" for name in pointers)
+    stores = "  %given = alloca [9 x ptr]\n" + "".join(
+        f"  %p{k} = getelementptr ptr, ptr %given, i64 {k}\n  store ptr %out, ptr %p{k}\n" for k in range(times)
+    )
     text = "\n".join(sorted(frozenset().union(*(kernel.declares for kernel in kernels))))
     text += "".join({name: body for kernel in kernels for name, body in kernel.shared}.values())
     for at, kernel in enumerate(kernels):
-        text += (
-            f"\n{kernel.text}\ndefine void @call.{at}({given}) {{\n  call void @kernel.{at}({given})\n  ret void\n}}\n"
-        )
+        call = f"call void @kernel.{at}(ptr %A, ptr %B, ptr %C, ptr %W, ptr %given, i64 {row}, i64 0)"
+        text += f"\n{kernel.text}\ndefine void @call.{at}({given}) {{\n{stores}  {call}\n  ret void\n}}\n"
     target = host().machine()
     module = llvm.parse_assembly(text)
     module.verify()
@@ -298,10 +303,7 @@ def test_an_epilogue_takes_each_element_once_at_its_place(
     names = {width: f"takes.{width}" for width in widths}
     kernel = emit(product, "kernel.0", host(), Epilogue(tuple(names.items()), 1, (0,) if transposed else ()), plan)
     takes = "".join(TAKES.format(name=name, n=n, columns=width) for width, name in names.items())
-    wrapped = kernel.text.replace("@kernel.0(", "@kernel.inner(") + takes
-    wrapped += "define internal void @kernel.0(ptr %A, ptr %B, ptr %C, ptr %W, ptr %out) {\n"
-    wrapped += "  call void @kernel.inner(ptr %A, ptr %B, ptr %C, ptr %W, ptr %out, i64 2, i64 0)\n  ret void\n}\n"
-    _engine, (function,) = machine_code([replace(kernel, text=wrapped)], parameters=1)
+    _engine, (function,) = machine_code([replace(kernel, text=kernel.text + takes)], times=1 + transposed, row=2)
     a, b, c = operands(product, np.random.default_rng(0))
     before = c.copy()
     out = np.random.default_rng(1).normal(size=(m + 2, n))  # C is its part from row 2 on
@@ -340,9 +342,11 @@ def test_only_a_vector_that_is_not_whole_has_a_mask() -> None:
 def test_what_an_epilogue_reads_is_fetched_where_it_says_so() -> None:
     product = Product(64, 64, 64)
     names = tuple((width, "takes") for width in columns_of(product, host()))
+    at = NUMBERS.index("ahead")
     for ahead in ((), (0,)):
         kernel = emit(product, "kernel", host(), Epilogue(names, 1, ahead))
-        assert kernel.text.count("store ptr %e0") == 1 + len(ahead)
+        table = kernel.text.split("} {")[1].split(", ")
+        assert table[at].split()[-1] == str(len(ahead))
 
 
 GUARDED = """

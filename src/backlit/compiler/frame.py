@@ -54,7 +54,7 @@ class Frame:
         """So many bytes of the arena, which are the owner's until `arena.free(owner)`."""
         return ARENA.moved(self.arena.take(owner, size))
 
-    def call(self, name: str, places: Sequence[Place], parts: int = 1, which: int = 0) -> None:
+    def call(self, name: str, places: Sequence[Place], parts: int = 1, which: int | str = 0) -> None:
         """Call a function that finds these places in the order given. parts: more than one are shared by threads."""
         if parts > 1:
             self.module.shares = True

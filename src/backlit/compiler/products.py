@@ -14,9 +14,10 @@ from backlit.compiler.gemm.plan import plan_of
 from backlit.compiler.ir import Node
 from backlit.compiler.memory import LINE, in_lines
 from backlit.compiler.module import KernelNote
-from backlit.compiler.scalars import CALLING, Code, bounds, given, register, stored
+from backlit.compiler.scalars import AS_WRITTEN, WORK, register
 from backlit.compiler.schedule import Address, Schedule, is_by_rows
 from backlit.compiler.target import Target
+from backlit.compiler.units import name_of
 
 ROWS = 96
 """A part of a product has at least about so many rows, where B is so large that each part fetches or packs it anew."""
@@ -122,68 +123,41 @@ def _one(
     room = _room(max(each.workspace_bytes for each, _ in kernels))
     workspace = frame.take(kernel, room * (team.MOST if len(parts) > 1 else 1))
     a, b = operands(frame.schedule, node)
-    itemsize, kind = node.dtype.itemsize, stored(node.dtype)
+    itemsize = node.dtype.itemsize
     places = [frame.pointers[x.base].moved(x.offset * itemsize) for x in (a, b)]
-    names = ["%a", "%b", "%c", "%w", *(f"%e{k}" for k in range(len(extra)))]
-    job = Code()
-    own = _own_room(job, "%w", room) if len(parts) > 1 else "%w"
-    cases = " ".join(f"i64 {k}, label %part{k}" for k in range(1, len(parts)))
-    job.put(f"  switch i64 %part, label %part0 [ {cases} ]")
-    for k, (part, (_, called)) in enumerate(zip(parts, kernels, strict=True)):
-        job.put(f"part{k}:")
-        args = []
-        for pointer, offset in zip(names, (part.a_offset, part.b_offset, part.c_offset), strict=False):
-            there = f"getelementptr inbounds {kind}, ptr {pointer}, i64 {offset}"
-            args.append(f"ptr {job.let(there) if offset else pointer}")
-        args += [f"ptr {pointer}" for pointer in (own, *names[4:])]
-        args += [f"i64 {part.row}", f"i64 {part.column}"] if epilogue else []
-        job.put(f"  call void @{called}({', '.join(args)})\n  br label %end")
-    job.put("end:")
-    frame.call(frame.module.add(job.work(given(names), CALLING), "job"), [*places, goal, workspace, *extra], len(parts))
+    told: list[int | str] = [room if len(parts) > 1 else 0]
+    for part, (_, called) in zip(parts, kernels, strict=True):
+        moves = [offset * itemsize for offset in (part.a_offset, part.b_offset, part.c_offset)]
+        told += [f"ptr @{called}", *moves, part.row, part.column]
+    first = [extra[at] for at in epilogue.ahead] if epilogue else []
+    _play(frame, JOB, told, [*places, goal, workspace, *first, *extra], len(parts))
     frame.arena.free(kernel)
     return name, kernel, f"{kernel.note}, in {len(parts)} parts" if len(parts) > 1 else kernel.note
 
 
 def _many(frame: Frame, node: Node, name: str, product: Product, workspace: Place, room: int) -> None:
-    """The product for each of the leading indices, in a function of its own. room: if they are shared by threads, the
-    bytes of a workspace.
-    """
-    lead, kind = node.shape[:-2], stored(node.dtype)
+    """The product for each of the leading indices. room: if they are shared by threads, the bytes of a workspace."""
+    lead, itemsize = node.shape[:-2], node.dtype.itemsize
     a, b = operands(frame.schedule, node)
     own = [product.m * product.n * math.prod(lead[d + 1 :]) for d in range(len(lead))]
     count = math.prod(lead)
     step = -(-count // team.PARTS) if room else count
-    code = Code()
-    own_room = _own_room(code, "%w", room) if room else "%w"
-    code.put("  br label %head\nhead:\n  %i = phi i64 [%lo, %entry], [%after, %head]")
-    rest = "%i"
-    indices: list[str] = []
-    for d in range(len(lead) - 1, -1, -1):
-        if d:
-            indices.insert(0, code.let(f"urem i64 {rest}, {lead[d]}"))
-            rest = code.let(f"udiv i64 {rest}, {lead[d]}")
-        else:
-            indices.insert(0, rest)
-    args = []
-    for p, (offset, strides) in enumerate(((a.offset, a.strides[:-2]), (b.offset, b.strides[:-2]), (0, own))):
-        total = str(offset)
-        for index, stride in zip(indices, strides, strict=True):
-            if stride:
-                total = code.let(f"add i64 {total}, {code.let(f'mul i64 {index}, {stride}')}")
-        args.append(code.let(f"getelementptr inbounds {kind}, ptr %p{p}, i64 {total}"))
-    code.put(f"  call void @{name}({', '.join(f'ptr {x}' for x in args)}, ptr {own_room})")
-    code.put(
-        "  %after = add i64 %i, 1\n  %more = icmp ult i64 %after, %hi\n  br i1 %more, label %head, label %end\nend:"
-    )
-    begin = [*given(["%p0", "%p1", "%p2", "%w"]), *bounds(count, step)]
-    batch = frame.module.add(code.work(begin, CALLING), "batch")
-    places = [frame.pointers[a.base], frame.pointers[b.base], frame.pointers[node], workspace]
-    frame.call(batch, places, -(-count // step))
+    axes: list[int] = []
+    for length, *strides in zip(lead, a.strides[:-2], b.strides[:-2], own, strict=True):
+        axes = [length, *(stride * itemsize for stride in strides), *axes]
+    places = [frame.pointers[x.base].moved(x.offset * itemsize) for x in (a, b)]
+    told: list[int | str] = [f"ptr @{name}", room, step, count, len(lead), *axes]
+    _play(frame, BATCH, told, [*places, frame.pointers[node], workspace], -(-count // step))
 
 
-def _own_room(code: Code, pointer: str, room: int) -> str:
-    """Where a thread's own bytes begin."""
-    return code.let(f"getelementptr inbounds i8, ptr {pointer}, i64 {code.let(f'mul nuw nsw i64 %who, {room}')}")
+def _play(frame: Frame, function: str, told: Sequence[int | str], places: Sequence[Place], parts: int) -> None:
+    """Call a function that a table tells what to do: numbers, and pointers as LLVM writes them."""
+    fields = [field if isinstance(field, str) else f"i64 {field}" for field in told]
+    kinds = ", ".join([field.split()[0] for field in fields])
+    table = frame.module.add(f"@NAME = internal constant {{ {kinds} }} {{ {', '.join(fields)} }}\n", "table")
+    name = name_of(function)
+    frame.module.share(name, function)
+    frame.call(name, places, parts, which=f"ptrtoint (ptr @{table} to i64)")
 
 
 def _kernel(frame: Frame, product: Product, epilogue: Epilogue | None = None) -> tuple[Kernel, str]:
@@ -204,3 +178,115 @@ def _written(product: Product, target: Target, epilogue: Epilogue | None) -> Any
 def _room(size: int) -> int:
     """Bytes of a workspace, in whole lines."""
     return in_lines(max(size, LINE))
+
+
+JOB = f"""\
+define internal void @bl_job({WORK}) {AS_WRITTEN} {{
+entry:
+  %b.at = getelementptr inbounds ptr, ptr %args, i64 1
+  %c.at = getelementptr inbounds ptr, ptr %args, i64 2
+  %w.at = getelementptr inbounds ptr, ptr %args, i64 3
+  %given = getelementptr inbounds ptr, ptr %args, i64 4
+  %a = load ptr, ptr %args, align 8
+  %b = load ptr, ptr %b.at, align 8
+  %c = load ptr, ptr %c.at, align 8
+  %w = load ptr, ptr %w.at, align 8
+  %table = inttoptr i64 %which to ptr
+  %room = load i64, ptr %table, align 8
+  %before = mul nuw nsw i64 %who, %room
+  %own = getelementptr inbounds i8, ptr %w, i64 %before
+  %skip = mul nuw nsw i64 %part, 6
+  %row.at = getelementptr inbounds i64, ptr %table, i64 %skip
+  %product.at = getelementptr inbounds i64, ptr %row.at, i64 1
+  %a.by.at = getelementptr inbounds i64, ptr %row.at, i64 2
+  %b.by.at = getelementptr inbounds i64, ptr %row.at, i64 3
+  %c.by.at = getelementptr inbounds i64, ptr %row.at, i64 4
+  %row.number.at = getelementptr inbounds i64, ptr %row.at, i64 5
+  %column.at = getelementptr inbounds i64, ptr %row.at, i64 6
+  %product = load ptr, ptr %product.at, align 8
+  %a.by = load i64, ptr %a.by.at, align 8
+  %b.by = load i64, ptr %b.by.at, align 8
+  %c.by = load i64, ptr %c.by.at, align 8
+  %row = load i64, ptr %row.number.at, align 8
+  %column = load i64, ptr %column.at, align 8
+  %a.part = getelementptr i8, ptr %a, i64 %a.by
+  %b.part = getelementptr i8, ptr %b, i64 %b.by
+  %c.part = getelementptr i8, ptr %c, i64 %c.by
+  call void %product(ptr %a.part, ptr %b.part, ptr %c.part, ptr %own, ptr %given, i64 %row, i64 %column)
+  ret void
+}}
+"""
+"""One part of a product: A, B, C and the workspace, then what its epilogue is given. The table: the bytes of a thread's
+workspace; of each part the kernel, by how many bytes A, B and C are moved, its row and its column.
+"""
+
+BATCH = f"""\
+define internal void @bl_batch({WORK}) {AS_WRITTEN} {{
+entry:
+  %b.at = getelementptr inbounds ptr, ptr %args, i64 1
+  %c.at = getelementptr inbounds ptr, ptr %args, i64 2
+  %w.at = getelementptr inbounds ptr, ptr %args, i64 3
+  %a = load ptr, ptr %args, align 8
+  %b = load ptr, ptr %b.at, align 8
+  %c = load ptr, ptr %c.at, align 8
+  %w = load ptr, ptr %w.at, align 8
+  %table = inttoptr i64 %which to ptr
+  %room.at = getelementptr inbounds i64, ptr %table, i64 1
+  %step.at = getelementptr inbounds i64, ptr %table, i64 2
+  %count.at = getelementptr inbounds i64, ptr %table, i64 3
+  %axes.at = getelementptr inbounds i64, ptr %table, i64 4
+  %rows = getelementptr inbounds i64, ptr %table, i64 5
+  %product = load ptr, ptr %table, align 8
+  %room = load i64, ptr %room.at, align 8
+  %step = load i64, ptr %step.at, align 8
+  %count = load i64, ptr %count.at, align 8
+  %axes = load i64, ptr %axes.at, align 8
+  %before = mul nuw nsw i64 %who, %room
+  %own = getelementptr inbounds i8, ptr %w, i64 %before
+  %lo = mul nuw nsw i64 %part, %step
+  %beyond = add nuw nsw i64 %lo, %step
+  %is.within = icmp ult i64 %beyond, %count
+  %hi = select i1 %is.within, i64 %beyond, i64 %count
+  br label %next
+next:
+  %i = phi i64 [%lo, %entry], [%after, %found]
+  br label %axis
+axis:
+  %d = phi i64 [0, %next], [%d.after, %axis]
+  %rest = phi i64 [%i, %next], [%rest.after, %axis]
+  %a.now = phi ptr [%a, %next], [%a.after, %axis]
+  %b.now = phi ptr [%b, %next], [%b.after, %axis]
+  %c.now = phi ptr [%c, %next], [%c.after, %axis]
+  %skip = mul nuw nsw i64 %d, 4
+  %row = getelementptr inbounds i64, ptr %rows, i64 %skip
+  %a.by.at = getelementptr inbounds i64, ptr %row, i64 1
+  %b.by.at = getelementptr inbounds i64, ptr %row, i64 2
+  %c.by.at = getelementptr inbounds i64, ptr %row, i64 3
+  %length = load i64, ptr %row, align 8
+  %a.by = load i64, ptr %a.by.at, align 8
+  %b.by = load i64, ptr %b.by.at, align 8
+  %c.by = load i64, ptr %c.by.at, align 8
+  %index = urem i64 %rest, %length
+  %rest.after = udiv i64 %rest, %length
+  %a.far = mul i64 %index, %a.by
+  %b.far = mul i64 %index, %b.by
+  %c.far = mul i64 %index, %c.by
+  %a.after = getelementptr i8, ptr %a.now, i64 %a.far
+  %b.after = getelementptr i8, ptr %b.now, i64 %b.far
+  %c.after = getelementptr i8, ptr %c.now, i64 %c.far
+  %d.after = add nuw nsw i64 %d, 1
+  %more.axes = icmp ult i64 %d.after, %axes
+  br i1 %more.axes, label %axis, label %found
+found:
+  call void %product(ptr %a.after, ptr %b.after, ptr %c.after, ptr %own, ptr null, i64 0, i64 0)
+  %after = add nuw nsw i64 %i, 1
+  %more = icmp ult i64 %after, %hi
+  br i1 %more, label %next, label %end
+end:
+  ret void
+}}
+"""
+"""Products for indices of leading axes: A, B, C and the workspace. The table: the kernel, the bytes of a thread's
+workspace, how many products a part and the whole are, how many axes; of each, from the last on, its length and the
+bytes from one index to the next in A, B and C.
+"""

@@ -7,7 +7,7 @@ to do: most of what LLVM's code generator spends on a small loop, it spends on t
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 
 from backlit.compiler.scalars import AS_WRITTEN, CALLING, COMMON, LATE, PLAYS, STRAIGHT, WORK
@@ -145,7 +145,7 @@ class Cut:
         if not whole:
             bodies = [body.replace("define internal", "define", 1) for body in bodies]
         bodies = [*(body for name, body in module.bodies.items() if name in helpers), *bodies]
-        used = set(_NAME.findall("\n".join(bodies)))
+        used = module.mentioned("\n".join(bodies))
         lines = [_CALL.sub(self._redirected, line) if line.startswith("@") else line for line in module.lines(used)]
         return "\n".join([*lines, *outside, *bodies]) + "\n"
 
@@ -167,10 +167,18 @@ class _Module:
 
     def needs(self, name: str) -> list[str]:
         """What a function mentions of the others, itself or in constants that it mentions."""
-        mentioned = dict.fromkeys(_NAME.findall(self.bodies[name]))
-        for table in [each for each in mentioned if each in self._tables]:
-            mentioned |= dict.fromkeys(self._tables[table])
+        mentioned = self.mentioned(self.bodies[name])
         return [each for each in mentioned if each in self.bodies and each != name]
+
+    def mentioned(self, text: str) -> dict[str, None]:
+        """The names in a text, and in the constants that it mentions, and in what these mention."""
+        found = dict.fromkeys(_NAME.findall(text))
+        left = [name for name in found if name in self._tables]
+        while left:
+            more = [name for name in self._tables[left.pop()] if name not in found]
+            found |= dict.fromkeys(more)
+            left += [name for name in more if name in self._tables]
+        return found
 
     def is_kernel(self, name: str) -> bool:
         return _KERNEL.match(self.bodies[name]) is not None
@@ -190,7 +198,7 @@ class _Module:
             sizes[smaller] += len(self.bodies[name])
         return halves if min(sizes) > _WORTH_A_UNIT else [names]
 
-    def lines(self, used: set[str]) -> list[str]:
+    def lines(self, used: Container[str]) -> list[str]:
         """What stands outside of functions: all but the names that are not used."""
         return [line for name, line in self._rest if name is None or name in used]
 

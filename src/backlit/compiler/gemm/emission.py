@@ -12,15 +12,17 @@ from backlit.compiler.gemm.tiles import Tiles
 from backlit.compiler.gemm.writer import defined
 from backlit.compiler.target import Target
 
+PARAMETERS = [*(f"ptr noalias %{x}" for x in ("A", "B", "C", "workspace")), "ptr %given", "i64 %row", "i64 %column"]
+
 
 @dataclass(frozen=True)
 class Kernel:
     """Emitted code.
 
-    `text` defines `@name(ptr A, ptr B, ptr C, ptr workspace, …)`; `shared` are the functions that it calls, by name,
-    which serve other kernels, too: a module needs each of them once. The workspace has
-    `workspace_bytes` bytes (possibly 0: then null will do), starts at a multiple of 64 and need not be cleared.
-    `declares` are the lines that the module needs once, however many kernels it holds. `note` tells the choices.
+    `text` defines `@name` with `PARAMETERS`; `shared` are the functions that it calls, by name, which serve other
+    kernels, too: a module needs each of them once. The workspace has `workspace_bytes` bytes (possibly 0: then null
+    will do), starts at a multiple of 64 and need not be cleared. `declares` are the lines that the module needs once,
+    however many kernels it holds. `note` tells the choices.
     """
 
     text: str
@@ -34,9 +36,9 @@ class Kernel:
 def emit(
     product: Product, name: str, target: Target, epilogue: Epilogue | None = None, plan: Plan | None = None
 ) -> Kernel:
-    """The kernel of a product: `define internal void @name(ptr noalias %A, ptr noalias %B, ptr noalias %C,
-    ptr noalias %workspace)`. With an epilogue, which `columns_of` must allow, further parameters follow, and its
-    functions take the tiles; then C is written only if `keeps_whole` says so.
+    """The kernel of a product. With an epilogue, which `columns_of` must allow, its functions take the tiles; then C is
+    written only if `keeps_whole` says so, and the kernel is told where the epilogue's pointers stand, and the row and
+    column of the whole product where its C begins; without, that means nothing.
 
     Every element of C is the sum over k from the first to the last, each term added with one rounding where the CPU can
     (`Target.fuses`), starting from 0, or from C with `accumulate`: no choice of tile or block changes the result.
@@ -57,11 +59,10 @@ def emit(
         body = Tiles(product, target, epilogue, plan or plan_of(product, target))
     else:
         body = Dots(product, dots, target)
-    own = ["ptr noalias %A", "ptr noalias %B", "ptr noalias %C", "ptr noalias %workspace"]
     lines = [line.replace("@NAME", f"@{name}") for line in body.body()]
     note = _note(product, body)
     tables = "".join(f"{table}\n".replace("@NAME", f"@{name}") for table in body.tables)
-    function = defined(name, [*own, *(epilogue.parameters if epilogue else ())], lines)
+    function = defined(name, PARAMETERS, lines)
     text = f"{tables}; {note}\n{function}"
     return Kernel(text, tuple(body.shared.items()), body.workspace_bytes, frozenset(body.declares), product.flops, note)
 

@@ -14,29 +14,20 @@ from backlit.compiler.target import Target
 class Epilogue:
     """Functions `@name(ptr …, ptr tile, i64 stride, i64 row, i64 column, i64 rows)`, by how many columns they take.
 
-    pointers: how many pointers stand before the tile; the kernel hands them on. Element (r, c) of the tile stands at
-    `tile + r * stride + c`, and is element (row + r, column + c) of the whole product.
+    pointers: how many pointers stand before the tile; the kernel is given them, and hands them on. Element (r, c) of
+    the tile stands at `tile + r * stride + c`, and is element (row + r, column + c) of the whole product.
 
     ahead: which of the pointers lead to arrays that are stored as C is; the part of them that the epilogue will read is
-    fetched while a tile is computed, as no cache would expect it.
+    fetched while a tile is computed, as no cache would expect it. These are given a second time, before all others.
     """
 
     names: tuple[tuple[int, str], ...]
     pointers: int
     ahead: tuple[int, ...] = ()
 
-    @property
-    def parameters(self) -> list[str]:
-        """What the kernel takes beside its own: the pointers, and where in the whole product its C begins."""
-        return [*(f"ptr {name}" for name in self.given), "i64 %row", "i64 %column"]
-
     def name(self, columns: int) -> str:
         """The function that takes tiles of so many columns."""
         return dict(self.names)[columns]
-
-    @property
-    def given(self) -> list[str]:
-        return [f"%e{k}" for k in range(self.pointers)]
 
 
 def columns_of(product: Product, target: Target) -> list[int]:

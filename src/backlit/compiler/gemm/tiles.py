@@ -67,18 +67,11 @@ class Tiles:
             functions[f"take {panel}"] = self._taker(columns)
         self.workspace_bytes = packed + (plan.rows * width * size if self.epilogue else 0)
         self.tables.append(f"@NAME.table = internal constant {driver.table(numbers, functions)}")
-        given, place = "null", ["i64 0", "i64 0"]
-        if self.epilogue is not None:
-            listed = [*(self.epilogue.given[at] for at in self.epilogue.ahead), *self.epilogue.given]
-            given = self.w.set("given", f"alloca [{max(1, len(listed))} x ptr]")
-            for at, pointer in enumerate(listed):
-                self.w.put(f"store ptr {pointer}, ptr {self.w.offset('ptr', given, (at, 1))}, align 8")
-            place = ["i64 %row", "i64 %column"]
         name = driver.name(self.element)
         self.shared.setdefault(name, driver.written(self.element, self.lanes, self.declares))
         a, b = ("%B", "%A") if p.swapped else ("%A", "%B")
-        pointers = [f"ptr {x}" for x in (a, b, "%C", "%workspace", "@NAME.table", given)]
-        self.w.put(f"call void @{name}({', '.join([*pointers, *place])})")
+        pointers = ", ".join(f"ptr {x}" for x in (a, b, "%C", "%workspace", "@NAME.table", "%given"))
+        self.w.put(f"call void @{name}({pointers}, i64 %row, i64 %column)")
 
     def _taker(self, columns: int) -> str:
         """What calls the epilogue for tiles of so many columns, its pointers given as an array."""
