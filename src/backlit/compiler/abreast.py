@@ -23,6 +23,7 @@ _MANGLED = re.compile(r"\.([fi](?:1|8|16|32|64))(?=\.|$)")
 _LITERAL = re.compile(r"0x[0-9A-FH]+$|-?[0-9][0-9.e+-]*$|true$|false$")
 _LITERAL_HEADS = frozenset("0123456789-tf")
 
+_SAME = re.compile(r"(?:add .*i64|getelementptr .*, ptr) (\S+), (?:i64 )?0$")  # what gives what it is given
 _MOST = 32  # lanes of a vector
 _CALL_COST = 24  # about how many instructions a function of `vector_math` is
 _STRAIGHT = 64  # instructions on vectors that may stand one after another where a loop would take few turns
@@ -56,9 +57,16 @@ class _Loop:
         self.w, self.inner, self.lanes, self.register = w, inner, lanes, register
         self.once = list(inner.once)
         self.begins = {inner.turns.counter: "0"}  # indices and places, as they are in turn 0
+        known: dict[str, str] = {}
         for name, what, read in inner.indices:
-            self.begins[name] = begin = w.fresh("n")
-            self.once.append(f"  {begin} = {what % tuple([self.begins.get(each, each) for each in read])}")
+            here = what % tuple([self.begins.get(each, each) for each in read])
+            found = _SAME.match(here)
+            if found is not None:
+                known[here] = found[1]
+            elif here not in known:
+                known[here] = w.fresh("n")
+                self.once.append(f"  {known[here]} = {here}")
+            self.begins[name] = known[here]
         self._splats: dict[tuple[str, str], str] = {}
 
     def type(self, kind: str) -> str:

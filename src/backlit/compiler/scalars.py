@@ -113,14 +113,18 @@ def given(names: Iterable[str]) -> list[str]:
     """The lines that read a function's pointers, from the first on."""
     lines = []
     for k, name in enumerate(names):
-        lines.append(f"  {name}.at = getelementptr inbounds ptr, ptr %args, i64 {k}")
-        lines.append(f"  {name} = load ptr, ptr {name}.at, align 8")
+        if k:
+            lines.append(f"  {name}.at = getelementptr inbounds ptr, ptr %args, i64 {k}")
+        lines.append(f"  {name} = load ptr, ptr {f'{name}.at' if k else '%args'}, align 8")
     return lines
 
 
 def bounds(turns: int, step: int) -> list[str]:
     """The lines that say from which turn to which a part goes, if each has so many."""
-    lines = [f"  %lo = mul nuw nsw i64 %part, {step}", f"  %beyond = add nuw nsw i64 %lo, {step}"]
+    lines = [f"  %lo = mul nuw nsw i64 %part, {step}"]
+    if turns % step == 0:
+        return [*lines, f"  %hi = add nuw nsw i64 %lo, {step}"]
+    lines.append(f"  %beyond = add nuw nsw i64 %lo, {step}")
     lines.append(f"  %is.within = icmp ult i64 %beyond, {turns}")
     return [*lines, f"  %hi = select i1 %is.within, i64 %beyond, i64 {turns}"]
 
