@@ -39,12 +39,13 @@ class Dots:
 
     def __init__(self, product: Product, shape: Shape, target: Target) -> None:
         self.product, self.shape = product, shape
-        self.w, self.declares = Writer(), set[str]()
+        self.w = Writer()
+        self.declares = self.w.declares
         self.shared: dict[str, str] = {}
         self.tables: list[str] = []
         self.workspace_bytes = 0
         self.lanes = min(ROWS, target.lanes(product.dtype))
-        self.vectors = Vectors(self.w, product.dtype, self.lanes, target, self.declares)
+        self.vectors = Vectors(self.w, product.dtype, self.lanes, target)
 
     def notes(self) -> list[str]:
         return [f"dot products along k, {ROWS} rows by {self.lanes} lanes"]

@@ -6,7 +6,9 @@ micro-kernels fit. Compiled for one shape alone it would be no faster, as nearly
 
 from __future__ import annotations
 
-from backlit.compiler.gemm.writer import Index, Writer, defined
+from functools import cache
+
+from backlit.compiler.gemm.writer import Function, Index, Writer
 from backlit.compiler.memory import LINE
 
 NUMBERS = ("m", "n", "k", "a row", "a column", "b k", "b column", "c row", "k block", "m block", "rows", "width", "on",
@@ -24,10 +26,6 @@ FETCHED = 256
 """Bytes of a row that are fetched ahead: what most tiles are wide."""
 
 
-def name(element: str) -> str:
-    return f"product.{element}"
-
-
 def table(numbers: dict[str, int], functions: dict[str, str]) -> str:
     """The constant that tells the driver of a product."""
     fields = [f"i64 {numbers.get(key, 0)}" for key in NUMBERS]
@@ -35,12 +33,13 @@ def table(numbers: dict[str, int], functions: dict[str, str]) -> str:
     return f"{{ {', '.join(field.split()[0] for field in fields)} }} {{ {', '.join(fields)} }}"
 
 
-def written(element: str, lanes: int, declares: set[str]) -> str:
+@cache
+def written(element: str, lanes: int) -> Function:
     """The function. It takes pointers to A, B, C, the workspace, the table, and what the epilogue is given, and the row
     and column of the whole product where C begins.
     """
     w, size = Writer(), 4 if element == "float" else 8
-    declares.add("declare void @llvm.prefetch.p0(ptr, i32 immarg, i32 immarg, i32 immarg)")
+    w.declares.add("declare void @llvm.prefetch.p0(ptr, i32 immarg, i32 immarg, i32 immarg)")
 
     def field(key: str) -> str:
         """Read anew where it is needed: there are not so many registers."""
@@ -117,4 +116,4 @@ def written(element: str, lanes: int, declares: set[str]) -> str:
                     w.put(f"call void {take}(ptr %given, ptr {c}, {last})")
     w.put("ret void")
     head = [*(f"ptr noalias %{x}" for x in "ABCW"), "ptr %table", "ptr %given", "i64 %row", "i64 %column"]
-    return defined(name(element), head, w.lines)
+    return w.function(f"product.{element}", head)

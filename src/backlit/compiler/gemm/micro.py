@@ -7,9 +7,10 @@ products of a program share a few of them, and there is little to compile.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 from backlit.compiler.gemm.vectors import Vectors
-from backlit.compiler.gemm.writer import Writer, defined
+from backlit.compiler.gemm.writer import Function, Writer
 from backlit.compiler.target import Target
 
 NEAR = 8
@@ -37,10 +38,11 @@ class Micro:
         return f"product.{self.element}{self.rows}x{self.vectors}x{self.lanes}{partial}"
 
 
-def written(micro: Micro, target: Target, declares: set[str]) -> str:
+@cache
+def written(micro: Micro, target: Target) -> Function:
     """The function of a micro-kernel."""
     w = Writer()
-    vectors = Vectors(w, micro.element, micro.lanes, target, declares)
+    vectors = Vectors(w, micro.element, micro.lanes, target)
     cells = [(r, v) for r in range(micro.rows) for v in range(micro.vectors)]
     names = ["ptr noalias %A", "ptr noalias %B", "ptr noalias %C"]
     names += [f"i64 %{x}" for x in ("ar", "ac", "br", "cr", "k", "lanes", "on")]
@@ -103,4 +105,4 @@ def written(micro: Micro, target: Target, declares: set[str]) -> str:
         whole = v < micro.vectors - 1
         vectors.store(name, place, micro.lanes if whole else micro.valid, vectors.bytes, "" if whole else mask)
     w.put("ret void")
-    return defined(micro.name, names, w.lines)
+    return w.function(micro.name, names)

@@ -6,18 +6,21 @@ how many columns the panel has; how many a packed row has, in whole vectors; and
 
 from __future__ import annotations
 
+from functools import cache
+
 from backlit.compiler.gemm.vectors import Vectors
-from backlit.compiler.gemm.writer import Index, Writer, defined
+from backlit.compiler.gemm.writer import Function, Index, Writer
 from backlit.compiler.target import Target
 
 SQUARE = 8
 """At most so many rows are transposed at once: wider squares are faster by little, and LLVM is slow at shuffles."""
 
 
-def copier(element: str, target: Target, declares: set[str]) -> tuple[str, str]:
-    """The name and text of a function that packs from B stored by rows. What fills up the last vector is 0."""
+@cache
+def copier(element: str, target: Target) -> Function:
+    """The function that packs from B stored by rows. What fills up the last vector is 0."""
     w, lanes = Writer(), target.lanes(element)
-    vectors = Vectors(w, element, lanes, target, declares)
+    vectors = Vectors(w, element, lanes, target)
     whole = w.set("whole", f"and i64 %columns, -{lanes}")
     rest = w.set("rest", f"sub i64 %columns, {whole}")
     with w.loop("k", 0, "%length", 1) as k:
@@ -33,20 +36,25 @@ def copier(element: str, target: Target, declares: set[str]) -> tuple[str, str]:
         with w.when("more", w.set("more", f"icmp ne i64 {rest}, 0")):
             vectors.store("zeroinitializer", w.offset(element, goal, (whole, 1)), lanes, vectors.bytes)
             with w.loop("v", whole, "%columns", 1) as v:
-                copy(v, Vectors(w, element, 1, target, declares))
-    return f"product.copy.{element}", _function(f"product.copy.{element}", w)
+                copy(v, Vectors(w, element, 1, target))
+    return _function(f"product.copy.{element}", w)
 
 
-def transposer(element: str, k: int, target: Target, declares: set[str]) -> tuple[str, str]:
-    """The name and text of a function that packs from Bᵀ, by squares turned in registers. k: how many numbers a stored
-    row has.
+def transposer(element: str, k: int, target: Target) -> Function:
+    """The function that packs from Bᵀ, by squares turned in registers. k: how many numbers a stored row has."""
+    side = min(target.lanes(element), SQUARE)
+    return _of_squares(element, side, min(k, side), target)
+
+
+@cache
+def _of_squares(element: str, side: int, short: int, target: Target) -> Function:
+    """It turns squares of `side` rows, of each of which `short` numbers are read at once.
 
     The last square of a row overlaps the one before it if need be; a row shorter than a square is read in part.
     Past the last row, the last row is read again: those columns of the panel are never stored to C.
     """
-    w, side = Writer(), min(target.lanes(element), SQUARE)
-    square = Vectors(w, element, side, target, declares)
-    short = min(k, side)
+    w = Writer()
+    square = Vectors(w, element, side, target)
     last = w.set("last", "sub i64 %columns, 1")
     limit = w.set("limit", f"sub i64 %length, {short}")
     with w.loop("v", 0, "%columns", side) as v:
@@ -65,11 +73,10 @@ def transposer(element: str, k: int, target: Target, declares: set[str]) -> tupl
                 square.store(turned[r], w.offset(element, goal, (across, 1)), side, side * square.bytes)
                 if r + 1 < short:
                     across = w.set("x", f"add i64 {across}, %width")
-    name = f"product.transpose.{element}{short}"
-    return name, _function(name, w)
+    return _function(f"product.transpose.{element}{short}", w)
 
 
-def _function(name: str, w: Writer) -> str:
+def _function(name: str, w: Writer) -> Function:
     w.put("ret void")
     sizes = [f"i64 %{x}" for x in ("stride", "columns", "width", "length")]
-    return defined(name, ["ptr noalias %source", "ptr noalias %goal", *sizes], w.lines)
+    return w.function(name, ["ptr noalias %source", "ptr noalias %goal", *sizes])

@@ -8,7 +8,7 @@ from backlit.compiler.gemm.micro import Micro, written
 from backlit.compiler.gemm.plan import Plan, Problem, problem_of
 from backlit.compiler.gemm.product import Product
 from backlit.compiler.gemm.vectors import Vectors
-from backlit.compiler.gemm.writer import Writer
+from backlit.compiler.gemm.writer import Function, Writer
 from backlit.compiler.target import Target
 
 
@@ -19,7 +19,8 @@ class Tiles:
         self.product, self.target, self.epilogue, self.plan = product, target, epilogue, plan
         self.problem: Problem = problem_of(product)
         self.element, self.lanes = product.dtype, target.lanes(product.dtype)
-        self.w, self.declares = Writer(), set[str]()
+        self.w = Writer()
+        self.declares = self.w.declares
         self.shared: dict[str, str] = {}
         self.tables: list[str] = []
         self.workspace_bytes = 0
@@ -44,7 +45,7 @@ class Tiles:
 
     def _clear(self) -> None:
         """A sum without terms."""
-        vectors = Vectors(self.w, self.element, self.lanes, self.target, self.declares)
+        vectors = Vectors(self.w, self.element, self.lanes, self.target)
         with self.w.loop("i", 0, self.problem.m, 1) as i:
             row = self.w.offset(self.element, "%C", (i, self.problem.ldc))
             for j in range(0, self.problem.n, self.lanes):
@@ -67,11 +68,10 @@ class Tiles:
             functions[f"take {panel}"] = self._taker(columns)
         self.workspace_bytes = packed + (plan.rows * width * size if self.epilogue else 0)
         self.tables.append(f"@NAME.table = internal constant {driver.table(numbers, functions)}")
-        name = driver.name(self.element)
-        self.shared.setdefault(name, driver.written(self.element, self.lanes, self.declares))
+        drive = self._calls(driver.written(self.element, self.lanes))
         a, b = ("%B", "%A") if p.swapped else ("%A", "%B")
         pointers = ", ".join(f"ptr {x}" for x in (a, b, "%C", "%workspace", "@NAME.table", "%given"))
-        self.w.put(f"call void @{name}({pointers}, i64 %row, i64 %column)")
+        self.w.put(f"call void {drive}({pointers}, i64 %row, i64 %column)")
 
     def _taker(self, columns: int) -> str:
         """What calls the epilogue for tiles of so many columns, its pointers given as an array."""
@@ -96,14 +96,15 @@ class Tiles:
         vectors = -(-columns // self.lanes)
         valid = columns - (vectors - 1) * self.lanes
         valid = 0 if valid < self.lanes and self.target.has_masks else valid
-        micro = Micro(self.element, rows, vectors, self.lanes, valid)
-        self.shared.setdefault(micro.name, written(micro, self.target, self.declares))
-        return f"@{micro.name}"
+        return self._calls(written(Micro(self.element, rows, vectors, self.lanes, valid), self.target))
 
     def _packer(self) -> str:
         if self.problem.b_transposed:
-            name, text = packing.transposer(self.element, self.problem.k, self.target, self.declares)
-        else:
-            name, text = packing.copier(self.element, self.target, self.declares)
-        self.shared.setdefault(name, text)
-        return f"@{name}"
+            return self._calls(packing.transposer(self.element, self.problem.k, self.target))
+        return self._calls(packing.copier(self.element, self.target))
+
+    def _calls(self, function: Function) -> str:
+        """The name to call a shared function by, which the kernel then needs."""
+        self.shared[function.name] = function.text
+        self.declares.update(function.declares)
+        return f"@{function.name}"

@@ -7,10 +7,10 @@ from backlit.compiler.target import Target
 
 
 class Vectors:
-    """Instructions on vectors of `lanes` numbers, written to `w`; the intrinsics used are gathered in `declares`."""
+    """Instructions on vectors of `lanes` numbers, written to `w`."""
 
-    def __init__(self, w: Writer, element: str, lanes: int, target: Target, declares: set[str]) -> None:
-        self.w, self.element, self.lanes, self.target, self.declares = w, element, lanes, target, declares
+    def __init__(self, w: Writer, element: str, lanes: int, target: Target) -> None:
+        self.w, self.element, self.lanes, self.target = w, element, lanes, target
         self.type = f"<{lanes} x {element}>"
         self.bytes = 4 if element == "float" else 8
         self.suffix = f"v{lanes}f{8 * self.bytes}"
@@ -25,7 +25,7 @@ class Vectors:
             return self.w.set("v", f"load {self.type}, ptr {place}, align {alignment}")
         kind = f"<{self.lanes} x i1>"
         called = f"{self.type} @llvm.masked.load.{self.suffix}.p0"
-        self.declares.add(f"declare {called}(ptr, i32 immarg, {kind}, {self.type})")
+        self.w.declares.add(f"declare {called}(ptr, i32 immarg, {kind}, {self.type})")
         given = f"ptr {place}, i32 {alignment}, {kind} {mask or self.mask(valid)}, {self.type} zeroinitializer"
         return self.w.set("v", f"call {called}({given})")
 
@@ -36,7 +36,7 @@ class Vectors:
             return
         kind = f"<{self.lanes} x i1>"
         called = f"void @llvm.masked.store.{self.suffix}.p0"
-        self.declares.add(f"declare {called}({self.type}, ptr, i32 immarg, {kind})")
+        self.w.declares.add(f"declare {called}({self.type}, ptr, i32 immarg, {kind})")
         given = f"{self.type} {vector}, ptr {place}, i32 {alignment}, {kind} {mask or self.mask(valid)}"
         self.w.put(f"call {called}({given})")
 
@@ -49,7 +49,7 @@ class Vectors:
     def fused(self, result: str, a: str, b: str, c: str) -> None:
         """result = a * b + c."""
         verb, kind = "fma" if self.target.fuses else "fmuladd", self.type
-        self.declares.add(f"declare {kind} @llvm.{verb}.{self.suffix}({kind}, {kind}, {kind})")
+        self.w.declares.add(f"declare {kind} @llvm.{verb}.{self.suffix}({kind}, {kind}, {kind})")
         self.w.put(f"{result} = call {kind} @llvm.{verb}.{self.suffix}({kind} {a}, {kind} {b}, {kind} {c})")
 
     def plus(self, a: str, b: str) -> str:

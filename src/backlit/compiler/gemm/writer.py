@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import NamedTuple
 
 Index = int | str
 """A number known now, or the name of an i64."""
@@ -15,13 +16,28 @@ def defined(name: str, parameters: Sequence[str], lines: Sequence[str]) -> str:
     return f"define internal void @{name}({', '.join(parameters)}) noinline nounwind {{\nentry:\n{body}\n}}\n"
 
 
+class Function(NamedTuple):
+    """A function that kernels share, written once for all of them: its definition, and the lines that declare what it
+    calls.
+    """
+
+    name: str
+    text: str
+    declares: frozenset[str]
+
+
 class Writer:
-    """Lines of one function body."""
+    """Lines of one function body; the declarations of the intrinsics that it calls are gathered beside them."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
+        self.declares: set[str] = set()
         self.block = "entry"
         self._count = 0
+
+    def function(self, name: str, parameters: Sequence[str]) -> Function:
+        """The whole function, once its last instruction is written."""
+        return Function(name, defined(name, parameters, self.lines), frozenset(self.declares))
 
     def fresh(self, hint: str) -> str:
         """A name not used before, without its %."""
