@@ -99,41 +99,44 @@ def of_vectors(name: str, type: str, lanes: int) -> str | None:
     return f"<{lanes} x {type}>" if name in NAMES and type in LANES else None
 
 
-_LOOKUP = re.compile(r"load (\w+), ptr (%\w+), align (\d+)")
-_WORDS = re.compile(r"([ ,()]+)")
-_LITERAL = re.compile(r"0x[0-9A-F]+$|-?[0-9]+$|true$|false$")
-_LITERAL_HEADS = frozenset("0123456789-tf")
-_MANGLED = re.compile(r"\.([fi](?:32|64))$")
+_WIDENED = re.compile(
+    r"""
+    (?<=[ (])(?:(?P<kind>float|double|i1|i32|i64)|(?P<literal>0x[0-9A-F]+|-?[0-9]+|true|false))(?=[ ,)\n]|$)
+    | \.(?P<mangled>[fi](?:32|64))(?=\()
+    | (?P<address>getelementptr\ inbounds\ double)  # of one number still, in a table
+    | load\ double,\ ptr\ (?P<place>%\w+),\ align\ 8  # from there
+    """,
+    re.VERBOSE,
+)
+"""What is written otherwise where instructions are on vectors."""
 
 
 @cache
 def _widened(text: str, lanes: int) -> str:
     """Instructions on numbers, on vectors: what is done to one is done to each."""
-    return "\n".join(_widened_line(line, lanes) for line in text.split("\n"))
+    kind = ""  # the type named last, which is that of the literals that follow
+
+    def widened(found: re.Match[str]) -> str:
+        nonlocal kind
+        match found.lastgroup:
+            case "kind":
+                kind = found[0]
+                return f"<{lanes} x {kind}>"
+            case "literal":
+                return f"splat ({kind} {found[0]})"
+            case "mangled":
+                return f".v{lanes}{found['mangled']}"
+            case "place":
+                places = f"<{lanes} x ptr> {found['place']}, i32 8, <{lanes} x i1> splat (i1 true)"
+                return f"call {_gather(lanes)}({places}, <{lanes} x double> poison)"
+        return found[0]
+
+    return _WIDENED.sub(widened, text)
 
 
-def _widened_line(line: str, lanes: int) -> str:
-    if found := _LOOKUP.search(line):  # in a table
-        kind, place, alignment = found.groups()
-        given = f"(<{lanes} x ptr> {place}, i32 {alignment}, <{lanes} x i1> splat (i1 true), <{lanes} x {kind}> poison)"
-        return f"{line[: found.start()]}call <{lanes} x {kind}> {_gather(kind, lanes)}{given}"
-    words: list[str] = []
-    kind = ""
-    single = " = getelementptr" in line
-    for word in _WORDS.split(line):
-        head = word[:1]
-        if word in ("float", "double", "i1", "i32", "i64") and not (single and word == "double"):
-            kind, word = word, f"<{lanes} x {word}>"
-        elif head in _LITERAL_HEADS and _LITERAL.match(word):
-            word = f"splat ({kind} {word})"
-        elif head == "@":
-            word = _MANGLED.sub(rf".v{lanes}\1", word)
-        words.append(word)
-    return "".join(words)
-
-
-def _gather(kind: str, lanes: int) -> str:
-    return f"@llvm.masked.gather.v{lanes}{_SUFFIX[kind]}.v{lanes}p0"
+def _gather(lanes: int) -> str:
+    """The intrinsic that looks numbers up in a table."""
+    return f"<{lanes} x double> @llvm.masked.gather.v{lanes}f64.v{lanes}p0"
 
 
 def arity(name: str) -> int:
@@ -224,18 +227,10 @@ def definitions(needed: Iterable[tuple[str, str]]) -> Definitions:
             raise KeyError(f"There is no {name!r} of {type!r}; the functions are {', '.join(NAMES)}.")
         text, declared, used = _definition(name, element)
         if lanes:
-            kinds = {found[1] for found in _LOOKUP.finditer(text)}
-            declared = frozenset(
-                [
-                    *(_widened(line, lanes) for line in declared),
-                    *(
-                        f"declare <{lanes} x {kind}> {_gather(kind, lanes)}"
-                        f"(<{lanes} x ptr>, i32 immarg, <{lanes} x i1>, <{lanes} x {kind}>)"
-                        for kind in kinds
-                    ),
-                ]
-            )
-            text = _widened(text, lanes)
+            text, declared = _widened(text, lanes), frozenset(_widened(line, lanes) for line in declared)
+            if (gather := _gather(lanes)) in text:
+                given = f"<{lanes} x ptr>, i32 immarg, <{lanes} x i1>, <{lanes} x double>"
+                declared |= {f"declare {gather}({given})"}
         texts.append(text)
         declares |= declared
         tables.update(used)
