@@ -322,13 +322,12 @@ class _Writer:
         frame, target = self.frame, self.frame.module.target
         cuts = frame.module.cuts and kernel.kind in ("elementwise", "reduce") and self._cycles(kernel) >= team.LARGE
         measured = not cuts and kernel.nodes[0] in self.measured
-        is_rare = work(self.schedule.inlined(kernel.nodes)) * RARE < self.work
         form, nodes = kernels.form(self.schedule, kernel, self.aliases, measured)
-        known, key = frame.module.writers, (form, cuts, is_rare)
+        known, key = frame.module.writers, (form, cuts)
         if key not in known:
             probe = kernels.probe(self.schedule, kernel, self.aliases, target)
             writer = kernels.write(probe, kernel, cuts, measured)
-            writer.is_rare = is_rare
+            writer.is_rare = bool(writer.math) and work(self.schedule.inlined(kernel.nodes)) * RARE < self.work
             frame.module.take(writer)
             known[key] = writer, writer.text(), [nodes.index(node) for node in probe.pointers]
         writer, text, places = known[key]
