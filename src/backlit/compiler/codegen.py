@@ -12,7 +12,8 @@ import sys
 import threading
 import time
 from bisect import insort
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Self
 
 from backlit.compiler import cache
@@ -234,8 +235,8 @@ class _Job:
         if self._prepared is not None:
             start = time.perf_counter()
             module, _context, message = self._prepared
-            machine = _machine(self.target, self.unit.kind, self.level)
-            self._buffer = _object_functions()[1](machine, module, 1, message)
+            with _machine(self.target, self.unit.kind, self.level) as machine:
+                self._buffer = _object_functions()[1](machine, module, 1, message)
             self.writing = time.perf_counter() - start
 
     def code(self) -> bytes:
@@ -259,18 +260,25 @@ class _Job:
         self._buffer = self._prepared = None
 
 
-_own = threading.local()
+_idle: dict[tuple[Target, int], list[Any]] = {}
+"""LLVM's target machines that no thread works with."""
 
 
-def _machine(target: Target, kind: str, level: int) -> Any:
-    """What writes code for a kind of function: each thread has its own, which is made once. Half of what the code of a
-    small unit takes, is spent on finding out what the CPU can.
+@contextmanager
+def _machine(target: Target, kind: str, level: int) -> Iterator[Any]:
+    """What writes code for a kind of function, for one thread at a time. It is made once, and lent: half of what the
+    code of a small unit takes, is spent on finding out what the CPU can.
     """
-    made: dict[tuple[Target, int], Any] = vars(_own).setdefault("machines", {})
     key = target, 0 if kind == CALLING else level
-    if key not in made:
-        made[key] = target.machine(key[1])
-    return made[key]
+    idle = _idle.setdefault(key, [])
+    try:
+        machine = idle.pop()
+    except IndexError:
+        machine = target.machine(key[1])
+    try:
+        yield machine
+    finally:
+        idle.append(machine)
 
 
 def _module(unit: Unit, target: Target, level: int) -> tuple[Any, Any]:
@@ -278,24 +286,24 @@ def _module(unit: Unit, target: Target, level: int) -> tuple[Any, Any]:
     import llvmlite.binding as llvm
 
     context = llvm.create_context()  # each thread has its own
-    machine = _machine(target, unit.kind, level)
     module = llvm.parse_assembly(unit.text, context)
     module.triple = target.triple
-    module.data_layout = str(machine.target_data)
-    module.verify()
-    if unit.kind == LATE:
-        # Level 1 leaves out what finds nothing in such code; what makes it fast are the vectorizers.
-        options = llvm.create_pipeline_tuning_options(speed_level=1)
-        options.loop_vectorization = options.slp_vectorization = options.loop_unrolling = True
-        builder = llvm.create_pass_builder(machine, options)
-        _run(builder.getModulePassManager(), module, builder)
-    elif " alwaysinline " in unit.text:
-        builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=0))
-        manager = llvm.create_new_module_pass_manager()
-        manager.add_always_inliner_pass()
-        if unit.kind == STRAIGHT:
-            manager.add_instruction_combine_pass()
-        _run(manager, module, builder)
+    with _machine(target, unit.kind, level) as machine:
+        module.data_layout = str(machine.target_data)
+        module.verify()
+        if unit.kind == LATE:
+            # Level 1 leaves out what finds nothing in such code; what makes it fast are the vectorizers.
+            options = llvm.create_pipeline_tuning_options(speed_level=1)
+            options.loop_vectorization = options.slp_vectorization = options.loop_unrolling = True
+            builder = llvm.create_pass_builder(machine, options)
+            _run(builder.getModulePassManager(), module, builder)
+        elif " alwaysinline " in unit.text:
+            builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=0))
+            manager = llvm.create_new_module_pass_manager()
+            manager.add_always_inliner_pass()
+            if unit.kind == STRAIGHT:
+                manager.add_instruction_combine_pass()
+            _run(manager, module, builder)
     return module, context
 
 
@@ -325,4 +333,5 @@ def _object_functions() -> tuple[Callable[..., Any], Callable[..., Any]]:
 def outcome(unit: Unit, target: Target, level: int) -> tuple[str, str]:
     """The text of a unit after LLVM's passes, and its assembly."""
     module, _context = _module(unit, target, level)
-    return str(module), str(_machine(target, unit.kind, level).emit_assembly(module))
+    with _machine(target, unit.kind, level) as machine:
+        return str(module), str(machine.emit_assembly(module))
