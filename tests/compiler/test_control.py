@@ -292,3 +292,21 @@ def test_a_loop_and_its_gradient_are_two_loops() -> None:
     slope(0.7, np.linspace(-1.0, 1.0, 30))
     outputs = slope.entries[0].program.outputs
     assert [node.attrs[1] for node in topological(outputs) if node.kind == "loop"] == [False, True], "not a third one"
+
+
+def test_backward_of_a_compiled_step_goes_through_a_scan_to_what_its_body_reads_from_outside() -> None:
+    def gradient_of(decorate):
+        w = bl.Parameter(np.array([0.5, -1.5, 2.0]))
+
+        def step(xs):
+            _, ys = bl.scan(lambda h, x: (bl.tanh(h * w + x), h * h), bl.zeros(3), xs)
+            loss = ys.sum()
+            loss.backward()
+            return loss
+
+        decorate(step)(np.linspace(-1.0, 1.0, 12).reshape(4, 3))
+        return w.grad.data
+
+    eager = gradient_of(lambda step: step)
+    assert np.all(eager != 0)
+    np.testing.assert_allclose(gradient_of(bl.compile), eager, rtol=1e-12)
