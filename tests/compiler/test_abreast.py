@@ -242,3 +242,19 @@ def test_updates_of_any_length_are_one_kernel(dtype: str) -> None:
     notes = [note for note in program.notes if "udiv exact" in note.text]
     assert {note.nodes[0].shape for note in notes} == set(shapes[:3])
     assert len({note.name for note in notes}) == 1
+
+
+def test_states_that_become_transposes_are_no_kernels_of_any_length() -> None:
+    sizes = [8, 16, 24]
+    squares = [np.arange(n * n, dtype=float).reshape(n, n) for n in sizes]
+    held, given = [bl.Buffer(x) for x in squares], [bl.Buffer(x + 1.0) for x in squares]
+
+    def step() -> Any:
+        total = sum(x.sum() for x in held)
+        for x, y in zip(held, given, strict=True):
+            x.data = y.T
+        return total
+
+    bl.compile(step).repeat(2)
+    for x, square in zip(held, squares, strict=True):
+        np.testing.assert_array_equal(x.data, square.T + 1.0)

@@ -336,7 +336,7 @@ class _Writer:
             self.spread.update(kernel.nodes)
         pointers = [frame.pointers[nodes[place]] for place in places]
         if measured:
-            first = kernel.nodes[0]
+            first = self.aliases.get(kernel.nodes[0], kernel.nodes[0])
             pointers.append(frame.pointers[first].moved(first.size * first.dtype.itemsize))
         frame.call(name, pointers, writer.parts)
         frame.module.notes.append(KernelNote(name, kernel.kind, kernel.nodes, text, "", frame.stem))

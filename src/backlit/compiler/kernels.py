@@ -71,14 +71,13 @@ def is_along_one_axis(schedule: Schedule, kernel: Kernel) -> bool:
     """
 
     def fits(node: Node) -> bool:
-        if node.kind == "view" and node not in schedule.kept:
-            return node.args[0].size == 1
         return node.size == 1 or node.shape == kernel.domain
 
-    plain = ("map", "view", *LEAVES)
-    inlined = schedule.inlined(kernel.nodes)
+    def goes_along(node: Node) -> bool:
+        return node.args[0].size == 1 if node.kind == "view" else node.kind in ("map", *LEAVES) and fits(node)
+
     return kernel.kind == "elementwise" and all(
-        [*(node.kind in plain and fits(node) for node in inlined), *map(fits, kernel.reads)]
+        [*map(goes_along, schedule.inlined(kernel.nodes)), *map(fits, kernel.reads)]
     )
 
 

@@ -72,6 +72,7 @@ class Writer(Blocks):
             self.turns = counters[0][1]
             self.loop(counters, body, "%lo", "%hi")
         elif self.measured is not None:
+            assert len(counters) == 1, counters
             self.loop(counters, body, "0", "%end")
         else:
             self.loop(counters, body)
