@@ -121,6 +121,26 @@ def test_where_no_thread_can_be_started_one_compiles_everything(monkeypatch: pyt
     assert _computed(Written(FIRST)) == [6, 9, 12, 4, 3, 6, 9, 12]
 
 
+@pytest.mark.parametrize("cpus", [1, 2])
+def test_products_in_parts_and_in_batches_are_called_however_they_were_compiled(
+    cpus: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: cpus)
+    monkeypatch.setattr(codegen, "_found", {})
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(160, 170)), rng.normal(size=(6, 9, 5))
+
+    def f(x: Any, y: Any) -> Any:
+        return bl.tanh(x @ x.T), y @ bl.permute_dims(y, (0, 2, 1))
+
+    compiled = bl.compile(f)
+    for found, wanted in zip(compiled(x, y), f(bl.asarray(x), bl.asarray(y)), strict=True):
+        np.testing.assert_allclose(found.data, wanted.data, rtol=1e-12, atol=1e-12)
+    text = compiled.entries[0].program.text
+    assert "@bl_job" in text
+    assert "@bl_batch" in text
+
+
 def test_the_longest_unit_is_begun_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
     begun: list[int] = []

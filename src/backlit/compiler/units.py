@@ -181,7 +181,8 @@ class _Module:
         return found
 
     def is_kernel(self, name: str) -> bool:
-        return _KERNEL.match(self.bodies[name]) is not None
+        """Whether it is of this program alone, and one of those that can be put into one function."""
+        return not name.startswith(COMMON) and _KERNEL.match(self.bodies[name]) is not None
 
     def length(self, names: Iterable[str]) -> int:
         return sum(len(self.bodies[name]) for name in names)
