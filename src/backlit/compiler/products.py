@@ -14,7 +14,7 @@ from backlit.compiler.gemm.plan import plan_of
 from backlit.compiler.ir import Node
 from backlit.compiler.memory import LINE, in_lines
 from backlit.compiler.module import KernelNote
-from backlit.compiler.scalars import AS_WRITTEN, WORK, register
+from backlit.compiler.scalars import AS_WRITTEN, WORK, given, register
 from backlit.compiler.schedule import Address, Schedule, is_by_rows
 from backlit.compiler.target import Target
 from backlit.compiler.units import name_of
@@ -180,18 +180,13 @@ def _room(size: int) -> int:
     return in_lines(max(size, LINE))
 
 
+_BEGIN = "\n".join([*given(["%a", "%b", "%c", "%w"]), "  %table = inttoptr i64 %which to ptr"])
+
 JOB = f"""\
 define internal void @bl_job({WORK}) {AS_WRITTEN} {{
 entry:
-  %b.at = getelementptr inbounds ptr, ptr %args, i64 1
-  %c.at = getelementptr inbounds ptr, ptr %args, i64 2
-  %w.at = getelementptr inbounds ptr, ptr %args, i64 3
+{_BEGIN}
   %given = getelementptr inbounds ptr, ptr %args, i64 4
-  %a = load ptr, ptr %args, align 8
-  %b = load ptr, ptr %b.at, align 8
-  %c = load ptr, ptr %c.at, align 8
-  %w = load ptr, ptr %w.at, align 8
-  %table = inttoptr i64 %which to ptr
   %room = load i64, ptr %table, align 8
   %before = mul nuw nsw i64 %who, %room
   %own = getelementptr inbounds i8, ptr %w, i64 %before
@@ -223,14 +218,7 @@ workspace; of each part the kernel, by how many bytes A, B and C are moved, its 
 BATCH = f"""\
 define internal void @bl_batch({WORK}) {AS_WRITTEN} {{
 entry:
-  %b.at = getelementptr inbounds ptr, ptr %args, i64 1
-  %c.at = getelementptr inbounds ptr, ptr %args, i64 2
-  %w.at = getelementptr inbounds ptr, ptr %args, i64 3
-  %a = load ptr, ptr %args, align 8
-  %b = load ptr, ptr %b.at, align 8
-  %c = load ptr, ptr %c.at, align 8
-  %w = load ptr, ptr %w.at, align 8
-  %table = inttoptr i64 %which to ptr
+{_BEGIN}
   %room.at = getelementptr inbounds i64, ptr %table, i64 1
   %step.at = getelementptr inbounds i64, ptr %table, i64 2
   %count.at = getelementptr inbounds i64, ptr %table, i64 3
