@@ -39,13 +39,13 @@ HALF, SINGLE = np.dtype(np.float16), np.dtype(np.float32)
 
 class Node:
     """One node. attrs: what its kind needs to know beside its arguments; it can be hashed. data: of a constant array,
-    or the body of a loop. index: its place among all of a graph, behind its arguments.
+    or the body of a loop. index: its place among all of a graph, behind its arguments. size: how many elements.
 
     means: the dtype of the numbers that come in or go out, where that is a complex one: these are stored in parts,
     along a last axis of length 2.
     """
 
-    __slots__ = ("args", "attrs", "data", "dtype", "index", "kind", "means", "origins", "shape")
+    __slots__ = ("args", "attrs", "data", "dtype", "index", "kind", "means", "origins", "shape", "size")
 
     def __init__(
         self,
@@ -58,12 +58,8 @@ class Node:
         index: int = 0,
     ) -> None:
         self.kind, self.args, self.attrs, self.shape, self.dtype, self.means = kind, args, attrs, shape, dtype, dtype
-        self.data, self.index = data, index
+        self.data, self.index, self.size = data, index, math.prod(shape)
         self.origins: list[Value] = []
-
-    @property
-    def size(self) -> int:
-        return math.prod(self.shape)
 
     def __repr__(self) -> str:
         inner = " ".join(f"%{a.index}" for a in self.args)
