@@ -12,6 +12,8 @@ import pytest
 
 import backlit as bl
 from backlit.compiler import codegen, jit
+from backlit.compiler.scalars import AS_WRITTEN, CALLING
+from backlit.compiler.target import host
 
 
 @pytest.fixture(autouse=True)
@@ -119,6 +121,25 @@ def test_where_no_thread_can_be_started_one_compiles_everything(monkeypatch: pyt
 
     monkeypatch.setattr(threading.Thread, "start", start)
     assert _computed(Written(FIRST)) == [6, 9, 12, 4, 3, 6, 9, 12]
+
+
+def test_a_target_machine_is_lent_to_one_thread_at_a_time_and_then_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codegen, "_idle", {})
+    lent: list[Any] = []
+
+    def borrow() -> None:
+        with codegen._machine(host(), AS_WRITTEN, 2) as machine:
+            lent.append(machine)
+
+    with codegen._machine(host(), AS_WRITTEN, 2) as first, codegen._machine(host(), AS_WRITTEN, 2) as second:
+        assert first is not second
+    for _ in range(3):
+        thread = threading.Thread(target=borrow)
+        thread.start()
+        thread.join()
+    assert all(machine in (first, second) for machine in lent)
+    with codegen._machine(host(), CALLING, 2) as careless:
+        assert careless not in (first, second), "it writes code without care"
 
 
 @pytest.mark.parametrize("cpus", [1, 2])
