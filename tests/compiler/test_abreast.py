@@ -258,3 +258,25 @@ def test_states_that_become_transposes_are_no_kernels_of_any_length() -> None:
     bl.compile(step).repeat(2)
     for x, square in zip(held, squares, strict=True):
         np.testing.assert_array_equal(x.data, square.T + 1.0)
+
+
+@pytest.mark.parametrize("dtype", ["int64", "int8"])
+def test_functions_are_called_where_next_to_no_time_is_spent(dtype: str) -> None:
+    rng = np.random.default_rng(0)
+    wide = rng.normal(size=(128, 128))
+    bases, powers = rng.integers(0, 4, 40).astype(dtype), rng.integers(0, 3, 40).astype(dtype)
+    halves, numbers = np.linspace(0.1, 3, 40).astype("float16"), np.linspace(-3, 3, 40)
+
+    def f(wide: Any, bases: Any, powers: Any, halves: Any, numbers: Any) -> Any:
+        y = wide
+        for _ in range(4):
+            y = y @ wide * 0.01
+        return y, bases**powers, bl.tanh(halves), bl.exp(numbers), bl.atan2(numbers, numbers + 1.0), bl.sin(numbers)
+
+    given = wide, bases, powers, halves, numbers
+    compiled = bl.compile(f)
+    for found, wanted in zip(compiled(*given), f(*map(bl.asarray, given)), strict=True):
+        np.testing.assert_allclose(found.data, wanted.data, rtol=1e-3 if found.dtype.itemsize == 2 else 1e-12)
+    text = compiled.entries[0].program.text
+    called = set(re.findall(r"call [^@]*@math\.(\w+)", text))
+    assert {"pow", "tanh", "exp", "atan2", "sin"} <= called
