@@ -395,11 +395,7 @@ class _Writer:
 
     def _place_of(self, node: Node) -> Place:
         """Where an argument of a loop begins; it is contiguous. Of an empty one, anywhere: nothing is read there."""
-        if not node.size:
-            return ARENA
-        address = self.schedule.address(node)
-        assert address is not None, node
-        return self.frame.pointers[address.base].moved(address.offset * node.dtype.itemsize)
+        return self.frame.place_of(node) if node.size else ARENA
 
     def _copy(self, source: Place | None, destination: Place, node: Node) -> None:
         """From where it lies, or from another place."""

@@ -54,6 +54,12 @@ class Frame:
         """So many bytes of the arena, which are the owner's until `arena.free(owner)`."""
         return ARENA.moved(self.arena.take(owner, size))
 
+    def place_of(self, node: Node) -> Place:
+        """Where the elements of a node begin, which stand in memory."""
+        address = self.schedule.address(node)
+        assert address is not None, node
+        return self.pointers[address.base].moved(address.offset * node.dtype.itemsize)
+
     def call(self, name: str, places: Sequence[Place], parts: int = 1, which: int | str = 0) -> None:
         """Call a function that finds these places in the order given. parts: more than one are shared by threads."""
         if parts > 1:

@@ -17,7 +17,7 @@ PORTION, MOST, GROWTH = 8_000, 32_000, 1.5
 """So many characters of kernels are handed over at a time, to be compiled while the rest is written: few at first, so
 that compiling begins soon, then more and more, for each portion costs LLVM a millisecond more than what is in it.
 """
-_NAMES = re.compile(r"@(?!bl\.|math\.|llvm\.)[\w.$]+")
+_NAMES = re.compile(rf"@(?!bl\.|{re.escape(APART)}|llvm\.)[\w.$]+")
 _MATH = re.compile(r"@bl\.[\w.]+")
 _CALLED = re.compile(rf"@{re.escape(APART)}[\w.]+")
 

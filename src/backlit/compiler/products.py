@@ -122,15 +122,13 @@ def _one(
     kernel, name = kernels[0]
     room = _room(max(each.workspace_bytes for each, _ in kernels))
     workspace = frame.take(kernel, room * (team.MOST if len(parts) > 1 else 1))
-    a, b = operands(frame.schedule, node)
     itemsize = node.dtype.itemsize
-    places = [frame.pointers[x.base].moved(x.offset * itemsize) for x in (a, b)]
     told: list[int | str] = [room if len(parts) > 1 else 0]
     for part, (_, called) in zip(parts, kernels, strict=True):
         moves = [offset * itemsize for offset in (part.a_offset, part.b_offset, part.c_offset)]
         told += [f"ptr @{called}", *moves, part.row, part.column]
     first = [extra[at] for at in epilogue.ahead] if epilogue else []
-    _play(frame, JOB, told, [*places, goal, workspace, *first, *extra], len(parts))
+    _play(frame, JOB, told, [*map(frame.place_of, node.args), goal, workspace, *first, *extra], len(parts))
     frame.arena.free(kernel)
     return name, kernel, f"{kernel.note}, in {len(parts)} parts" if len(parts) > 1 else kernel.note
 
@@ -145,9 +143,8 @@ def _many(frame: Frame, node: Node, name: str, product: Product, workspace: Plac
     axes: list[int] = []
     for length, *strides in zip(lead, a.strides[:-2], b.strides[:-2], own, strict=True):
         axes = [length, *(stride * itemsize for stride in strides), *axes]
-    places = [frame.pointers[x.base].moved(x.offset * itemsize) for x in (a, b)]
     told: list[int | str] = [f"ptr @{name}", room, step, count, len(lead), *axes]
-    _play(frame, BATCH, told, [*places, frame.pointers[node], workspace], -(-count // step))
+    _play(frame, BATCH, told, [*map(frame.place_of, node.args), frame.pointers[node], workspace], -(-count // step))
 
 
 def _play(frame: Frame, function: str, told: Sequence[int | str], places: Sequence[Place], parts: int) -> None:
